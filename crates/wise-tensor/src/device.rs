@@ -1,0 +1,126 @@
+//! Devices by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+use crate::{Error, Result};
+
+/// A device as a person names it: `cpu`, `wgpu` or `cuda:N`.
+///
+/// ```
+/// use wise_tensor::DeviceName;
+///
+/// assert_eq!("cuda:1".parse(), Ok(DeviceName::Cuda(1)));
+/// assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+/// assert!("tpu".parse::<DeviceName>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceName {
+    /// The processor, through burn-flex.
+    #[default]
+    Cpu,
+    /// The first GPU that wgpu finds (Vulkan, Metal, DX12, WebGPU).
+    Wgpu,
+    /// The NVIDIA GPU of this index.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || Error::UnknownDevice {
+            got: text.to_owned(),
+        };
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "wgpu" => Ok(Self::Wgpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) => index.parse().map(Self::Cuda).map_err(|_| unknown()),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Wgpu => f.write_str("wgpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl DeviceName {
+    /// The cargo feature that compiles this device in.
+    pub fn feature(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+            Self::Cuda(_) => "cuda",
+        }
+    }
+
+    /// Whether this build holds the backend of this device.
+    pub fn is_compiled_in(self) -> bool {
+        match self {
+            Self::Cpu => cfg!(feature = "cpu"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Cuda(_) => cfg!(feature = "cuda"),
+        }
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`Error::NotCompiledIn`] names the cargo feature that this build lacks.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Ok(Device::flex()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::default())),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Ok(Device::cuda(index)),
+            #[allow(unreachable_patterns)]
+            missing => Err(Error::NotCompiledIn {
+                device: missing.to_string(),
+                feature: missing.feature(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["cpu", "wgpu", "cuda:0", "cuda:3"] {
+            assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_was_got() {
+        for text in ["", "gpu", "cuda:", "cuda:x", "cpu:1", "wgpu:0"] {
+            let error = text.parse::<DeviceName>().unwrap_err();
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_missing_backend_names_its_feature() {
+        let error = DeviceName::Cuda(0).open().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "device cuda:0 was not compiled in, expected cargo feature `cuda`"
+        );
+        assert!(error.hint().contains("--features cuda"));
+    }
+}

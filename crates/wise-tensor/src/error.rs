@@ -1,0 +1,36 @@
+//! What can go wrong when a device is chosen.
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong when a device is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text names no device.
+    #[error("unknown device {got:?}, expected cpu, wgpu or cuda:N")]
+    UnknownDevice {
+        /// The text as given.
+        got: String,
+    },
+    /// The device exists, but this build cannot use it.
+    #[error("device {device} was not compiled in, expected cargo feature `{feature}`")]
+    NotCompiledIn {
+        /// The device asked for.
+        device: String,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+}
+
+impl Error {
+    /// A sentence about what a person can do.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::UnknownDevice { .. } => "use --device cpu".to_owned(),
+            Self::NotCompiledIn { feature, .. } => {
+                format!("rebuild with --features {feature}, or use --device cpu")
+            }
+        }
+    }
+}

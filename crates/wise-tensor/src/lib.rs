@@ -1,0 +1,25 @@
+//! Devices by name, and the few tensor operations that `wise` needs beyond burn.
+//!
+//! burn 0.22 picks its backend at run time: a [`burn::tensor::Device`] is a value, and one binary can hold
+//! several backends. This crate is the only one of the workspace that names them, as cargo features:
+//! `cpu` (default), `wgpu`, `cuda`. It never asks burn for a default device, which would change with the
+//! features that happen to be compiled in.
+//!
+//! ```
+//! use burn::tensor::Tensor;
+//! use wise_tensor::{DeviceName, row_norms};
+//!
+//! let device = "cpu".parse::<DeviceName>()?.open()?;
+//! let x = Tensor::<2>::from_floats([[3.0, 4.0], [0.0, 0.0]], &device);
+//! let norms: Vec<f32> = row_norms(x).into_data().try_to_vec().unwrap();
+//! assert_eq!(norms, [5.0, 0.0]);
+//! # Ok::<(), wise_tensor::Error>(())
+//! ```
+
+mod device;
+mod error;
+mod ops;
+
+pub use device::DeviceName;
+pub use error::{Error, Result};
+pub use ops::{clamp_around, label_nll, masked_sgd_step, mean_of_positive, row_norms};

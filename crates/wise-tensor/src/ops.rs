@@ -1,0 +1,134 @@
+//! The few operations that wise needs and burn does not have ready.
+
+use burn::tensor::{Int, Tensor};
+
+/// L2 norm of every row of `x` (`[rows, width]` to `[rows]`), with gradient 0 where the row is 0.
+///
+/// The plain `sqrt(sum(x^2))` has an infinite derivative at 0, and a fresh side memory starts there.
+pub fn row_norms(x: Tensor<2>) -> Tensor<1> {
+    let squares = x.square().sum_dim(1).squeeze_dim::<1>(1);
+    let zero = squares.clone().equal_elem(0.0);
+    squares
+        .mask_fill(zero.clone(), 1.0)
+        .sqrt()
+        .mask_fill(zero, 0.0)
+}
+
+/// Mean of the strictly positive elements, 0 if there are none: the hinge mean of WISE's losses.
+pub fn mean_of_positive(x: Tensor<1>) -> Tensor<1> {
+    let count = x.clone().detach().greater_elem(0.0).float().sum();
+    burn::tensor::activation::relu(x).sum() / count.clamp_min(1.0)
+}
+
+/// Negative log-likelihood in nats of `labels` (`[rows]`) under `logits` (`[rows, vocabulary]`), one per row.
+pub fn label_nll(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
+    let peak = logits.clone().detach().max_dim(1);
+    let shifted = logits - peak;
+    let log_sum = shifted.clone().exp().sum_dim(1).log();
+    let chosen = shifted.gather(1, labels.unsqueeze_dim(1));
+    (log_sum - chosen).squeeze_dim::<1>(1)
+}
+
+/// One step of stochastic gradient descent inside a subspace: `w - rate * (mask * gradient + decay * w)`,
+/// the decay inside the mask too unless `decay_outside_mask`.
+///
+/// All tensors are `[out, in]`; `mask` is 0 or 1.
+pub fn masked_sgd_step(
+    weight: Tensor<2>,
+    gradient: Tensor<2>,
+    mask: &Tensor<2>,
+    rate: f64,
+    decay: f64,
+    decay_outside_mask: bool,
+) -> Tensor<2> {
+    let step = if decay_outside_mask {
+        gradient * mask.clone() + weight.clone() * decay
+    } else if decay == 0.0 {
+        gradient * mask.clone()
+    } else {
+        (gradient + weight.clone() * decay) * mask.clone()
+    };
+    weight - step * rate
+}
+
+/// Moves every element of `weight` to within `limit` of the same element of `centre`.
+pub fn clamp_around(weight: Tensor<2>, centre: &Tensor<2>, limit: f64) -> Tensor<2> {
+    (weight - centre.clone()).clamp(-limit, limit) + centre.clone()
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::DeviceName;
+
+    fn values(x: Tensor<1>) -> Vec<f32> {
+        x.into_data().try_to_vec().unwrap()
+    }
+
+    fn matrix(rows: usize, columns: usize, data: Vec<f32>) -> Tensor<2> {
+        let device = DeviceName::Cpu.open().unwrap();
+        Tensor::from_data(TensorData::new(data, [rows, columns]), &device)
+    }
+
+    #[test]
+    fn norm_of_a_zero_row_is_zero_with_zero_gradient() {
+        let x = matrix(2, 2, vec![0.0, 0.0, 3.0, 4.0])
+            .autodiff()
+            .require_grad();
+        let norms = row_norms(x.clone());
+        assert_eq!(values(norms.clone().detach()), [0.0, 5.0]);
+        let gradient = x.grad_remove(&mut norms.sum().backward()).unwrap();
+        let gradient: Vec<f32> = gradient.into_data().try_to_vec().unwrap();
+        assert_eq!(gradient, [0.0, 0.0, 0.6, 0.8]);
+    }
+
+    #[test]
+    fn positive_mean_ignores_the_rest() {
+        let x = matrix(1, 4, vec![-5.0, 1.0, 0.0, 3.0]).reshape([4]);
+        assert_eq!(values(mean_of_positive(x)), [2.0]);
+        let none = matrix(1, 2, vec![-1.0, 0.0]).reshape([2]);
+        assert_eq!(values(mean_of_positive(none)), [0.0]);
+    }
+
+    #[test]
+    fn nll_is_log_of_the_softmax() {
+        let logits = matrix(1, 3, vec![1.0, 2.0, 3.0]);
+        let device = logits.device();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), &device);
+        let expected = (1_f32.exp() + 2_f32.exp() + 3_f32.exp()).ln() - 1.0;
+        assert!((values(label_nll(logits, labels))[0] - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nll_survives_large_logits() {
+        let logits = matrix(1, 2, vec![1000.0, -1000.0]);
+        let device = logits.device();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), &device);
+        assert_eq!(values(label_nll(logits, labels)), [0.0]);
+    }
+
+    #[test]
+    fn decay_stays_inside_the_mask_unless_told_otherwise() {
+        let weight = matrix(1, 2, vec![1.0, 1.0]);
+        let gradient = matrix(1, 2, vec![0.5, 0.5]);
+        let mask = matrix(1, 2, vec![1.0, 0.0]);
+        let step = |outside| {
+            let next = masked_sgd_step(weight.clone(), gradient.clone(), &mask, 1.0, 0.25, outside);
+            values(next.reshape([2]))
+        };
+        assert_eq!(step(false), [0.25, 1.0]);
+        assert_eq!(step(true), [0.25, 0.75]);
+    }
+
+    #[test]
+    fn clamp_is_around_the_centre() {
+        let centre = matrix(1, 3, vec![1.0, 1.0, 1.0]);
+        let weight = matrix(1, 3, vec![3.0, -3.0, 1.5]);
+        let clamped = values(clamp_around(weight, &centre, 1.0).reshape([3]));
+        assert_eq!(clamped, [2.0, 0.0, 1.5]);
+    }
+}
