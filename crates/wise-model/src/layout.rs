@@ -1,0 +1,204 @@
+//! Sequences packed one behind the other, without padding.
+//!
+//! Linear layers see `[tokens, width]`; only attention needs rows side by side, and gathers them there.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::rope::Rope;
+
+/// One sequence of a packed forward pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Attention contributes nothing to this row, not even to itself: what a padding token goes through
+    /// in a left-padded batch. Only the compatibility with editors that count padding needs it.
+    pub isolated: bool,
+}
+
+impl From<Vec<u32>> for Row {
+    fn from(tokens: Vec<u32>) -> Self {
+        Self {
+            tokens,
+            isolated: false,
+        }
+    }
+}
+
+/// Where each row of a packed forward pass lies, with the index and mask tensors that attention needs.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    rows: Vec<Range<usize>>,
+    /// Longest row, in tokens.
+    longest: usize,
+    /// `[rows * longest]`: the packed token of each padded slot; `None` if one row, which needs no gathering.
+    to_padded: Option<Tensor<1, Int>>,
+    /// `[tokens]`: the padded slot of each packed token.
+    to_packed: Option<Tensor<1, Int>>,
+    /// `[1, 1, longest, past + longest]`: 0 where a query sees a key, else a large negative number.
+    mask: Tensor<4>,
+    /// `[tokens, 1]`: 0 on isolated rows, else 1.
+    attends: Option<Tensor<2>>,
+    /// `[tokens, 1, head_dim]`.
+    pub(crate) cos: Tensor<3>,
+    /// `[tokens, 1, head_dim]`.
+    pub(crate) sin: Tensor<3>,
+}
+
+impl Layout {
+    pub(crate) fn new(
+        rows: &[Row],
+        past: usize,
+        window: Option<usize>,
+        rope: &Rope,
+        device: &Device,
+    ) -> Self {
+        let mut ranges = Vec::with_capacity(rows.len());
+        let mut end = 0;
+        for row in rows {
+            ranges.push(end..end + row.tokens.len());
+            end += row.tokens.len();
+        }
+        let longest = ranges.iter().map(Range::len).max().unwrap_or(0);
+        let positions: Vec<usize> = ranges
+            .iter()
+            .flat_map(|row| past..past + row.len())
+            .collect();
+        let (cos, sin) = rope.tables(&positions, device);
+        let several = rows.len() > 1;
+        Self {
+            to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
+            to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
+            mask: causal_mask(longest, past, window, device),
+            attends: attends(rows, device),
+            rows: ranges,
+            longest,
+            cos,
+            sin,
+        }
+    }
+
+    /// The tokens of each row, as ranges over the packed tokens.
+    pub fn rows(&self) -> &[Range<usize>] {
+        &self.rows
+    }
+
+    /// Tokens of all rows together.
+    pub fn tokens(&self) -> usize {
+        self.rows.last().map_or(0, |row| row.end)
+    }
+
+    pub(crate) fn mask(&self) -> Tensor<4> {
+        self.mask.clone()
+    }
+
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// `[tokens, width]` to `[rows, longest, width]`; slots past a row's end repeat its last token, and
+    /// the causal mask hides them.
+    pub(crate) fn pad(&self, packed: Tensor<2>) -> Tensor<3> {
+        let width = packed.dims()[1];
+        let padded = match &self.to_padded {
+            Some(slots) => packed.select(0, slots.clone()),
+            None => packed,
+        };
+        padded.reshape([self.rows.len(), self.longest, width])
+    }
+
+    /// `[rows, longest, width]` to `[tokens, width]`, with zeros on isolated rows.
+    pub(crate) fn pack(&self, padded: Tensor<3>) -> Tensor<2> {
+        let [rows, longest, width] = padded.dims();
+        let flat = padded.reshape([rows * longest, width]);
+        let packed = match &self.to_packed {
+            Some(slots) => flat.select(0, slots.clone()),
+            None => flat,
+        };
+        match &self.attends {
+            Some(attends) => packed * attends.clone(),
+            None => packed,
+        }
+    }
+}
+
+fn index(values: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+fn padded_slots(rows: &[Range<usize>], longest: usize) -> Vec<i32> {
+    rows.iter()
+        .flat_map(|row| (0..longest).map(|i| (row.start + i.min(row.len() - 1)) as i32))
+        .collect()
+}
+
+fn packed_slots(rows: &[Range<usize>], longest: usize) -> Vec<i32> {
+    rows.iter()
+        .enumerate()
+        .flat_map(|(r, row)| (0..row.len()).map(move |i| (r * longest + i) as i32))
+        .collect()
+}
+
+fn causal_mask(longest: usize, past: usize, window: Option<usize>, device: &Device) -> Tensor<4> {
+    let keys = past + longest;
+    let window = window.unwrap_or(usize::MAX);
+    let mask: Vec<f32> = (past..keys)
+        .flat_map(|query| {
+            (0..keys).map(move |key| {
+                let visible = key <= query && query - key < window;
+                if visible { 0.0 } else { -1e30 }
+            })
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(mask, [1, 1, longest, keys]), device)
+}
+
+fn attends(rows: &[Row], device: &Device) -> Option<Tensor<2>> {
+    if rows.iter().all(|row| !row.isolated) {
+        return None;
+    }
+    let flags: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| {
+            row.tokens
+                .iter()
+                .map(|_| f32::from(u8::from(!row.isolated)))
+        })
+        .collect();
+    let len = flags.len();
+    Some(Tensor::from_data(TensorData::new(flags, [len, 1]), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_map_back_and_forth() {
+        let rows = [0..3, 3..4, 4..6];
+        let padded = padded_slots(&rows, 3);
+        let packed = packed_slots(&rows, 3);
+        assert_eq!(padded, [0, 1, 2, 3, 3, 3, 4, 5, 5]);
+        assert_eq!(packed, [0, 1, 2, 3, 6, 7]);
+        for (token, &slot) in packed.iter().enumerate() {
+            assert_eq!(padded[slot as usize], token as i32);
+        }
+    }
+
+    #[test]
+    fn the_window_hides_what_is_too_far_back() {
+        let device = wise_tensor::DeviceName::Cpu.open().unwrap();
+        let mask: Vec<f32> = causal_mask(2, 2, Some(2), &device)
+            .into_data()
+            .try_to_vec()
+            .unwrap();
+        let visible: Vec<bool> = mask.iter().map(|&m| m == 0.0).collect();
+        // Queries 2 and 3, keys 0 to 3: each sees itself and one before.
+        assert_eq!(
+            visible,
+            [false, true, true, false, false, false, true, true]
+        );
+    }
+}

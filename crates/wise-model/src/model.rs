@@ -1,0 +1,274 @@
+//! A loaded model, run in two halves around the matrix that an editor changes.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use crate::cache::KvCache;
+use crate::decoder::Decoder;
+use crate::layout::{Layout, Row};
+use crate::source::{ChatTemplate, LoadReport, ModelFiles};
+use crate::{Config, Error, Progress, Result};
+
+/// What replaces the edited matrix during a forward pass.
+#[derive(Debug, Clone, Default)]
+#[allow(clippy::large_enum_variant)]
+pub enum Overlay {
+    /// Nothing: the model's own matrix.
+    #[default]
+    Main,
+    /// Another matrix of the same shape, `[hidden, ffn]`.
+    Replace(Tensor<2>),
+}
+
+/// Everything that enters the edited matrix, and the residual stream its output is added to.
+///
+/// Nothing in it depends on the edited matrix, so an editor computes it once.
+#[derive(Debug, Clone)]
+pub struct EditSite {
+    /// Layer of the edited matrix.
+    pub layer: usize,
+    /// Activated neurons, `[tokens, ffn]`.
+    pub inputs: Tensor<2>,
+    /// Residual stream, `[tokens, hidden]`.
+    pub residual: Tensor<2>,
+    /// Where each row lies among the tokens.
+    pub layout: Layout,
+}
+
+/// A decoder language model on one device, with its tokenizer.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    sha256: String,
+    eos: Vec<u32>,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) chat: Option<ChatTemplate>,
+    decoder: Decoder,
+}
+
+impl Model {
+    /// Opens `smollm2`, `hf:owner/name[@revision]`, a Hugging Face folder or a GGUF file.
+    ///
+    /// # Errors
+    /// Whatever keeps the model from being found, read or understood; see [`Error`].
+    pub fn open(
+        name: &str,
+        device: &Device,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self> {
+        let files = crate::source::open(name, progress)?;
+        Self::load(files, device, progress)
+    }
+
+    /// Loads opened files onto a device.
+    ///
+    /// # Errors
+    /// If the tensors do not fit the configuration, or hold values that are not finite.
+    pub fn load(
+        mut files: ModelFiles,
+        device: &Device,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self> {
+        LoadReport::check(&files.config, files.tensors.as_ref())?;
+        let chat = files
+            .chat_template
+            .as_ref()
+            .map(ChatTemplate::compile)
+            .transpose()?;
+        let decoder = Decoder::load(files.config, files.tensors.as_mut(), device, progress)?;
+        Ok(Self {
+            name: files.name,
+            sha256: files.sha256,
+            eos: files.eos,
+            tokenizer: files.tokenizer,
+            chat,
+            decoder,
+        })
+    }
+
+    /// The name the model was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// sha256 of the weight files, in hexadecimal. Two files can hold the same model: see [`Self::id`].
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The model's facts.
+    pub fn config(&self) -> &Config {
+        &self.decoder.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.decoder.device
+    }
+
+    /// Tokens that end a generation; the first is the one an edit teaches.
+    pub fn eos(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The FFN value matrix of a layer, `[hidden, ffn]`.
+    ///
+    /// # Errors
+    /// [`Error::LayerOutOfRange`].
+    pub fn site_weight(&self, layer: usize) -> Result<Tensor<2>> {
+        self.check_layer(layer)?;
+        Ok(self.decoder.blocks[layer].down.weight.clone())
+    }
+
+    /// What a patch of this layer's matrix names its model by: sha256 over the sizes in the configuration,
+    /// the matrix and the final norm, as little-endian f32 in Hugging Face row order. A GGUF file and the
+    /// Hugging Face folder made from it have the same id.
+    ///
+    /// # Errors
+    /// [`Error::LayerOutOfRange`].
+    pub fn id(&self, layer: usize) -> Result<String> {
+        let config = self.config();
+        let mut hash = Sha256::new();
+        hash.update(b"wise model id 1\n");
+        for size in [
+            config.vocab_size,
+            config.hidden_size,
+            config.ffn_size,
+            config.layers,
+            config.heads,
+            config.kv_heads,
+            config.head_dim,
+            layer,
+        ] {
+            hash.update((size as u64).to_le_bytes());
+        }
+        // GGUF stores these two as f32.
+        hash.update((config.rms_norm_eps as f32).to_le_bytes());
+        hash.update((config.rope_theta as f32).to_le_bytes());
+        let matrix = self.site_weight(layer)?.into_data();
+        let norm = self.decoder.final_norm().into_data();
+        for value in matrix.iter::<f32>().chain(norm.iter::<f32>()) {
+            hash.update(value.to_le_bytes());
+        }
+        Ok(crate::source::hex(&hash.finalize()))
+    }
+
+    /// An empty cache for one sequence.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(self.config().layers)
+    }
+
+    /// Runs `rows` up to the input of layer `layer`'s value matrix. With a cache, there must be one row,
+    /// which continues the cached sequence.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without tokens, [`Error::TooLong`] past the context, [`Error::LayerOutOfRange`].
+    pub fn prefix(
+        &self,
+        rows: &[Row],
+        layer: usize,
+        mut cache: Option<&mut KvCache>,
+    ) -> Result<EditSite> {
+        self.check_layer(layer)?;
+        let past = cache.as_ref().map_or(0, |cache| cache.tokens());
+        self.check_rows(rows, past)?;
+        let config = self.config();
+        let layout = Layout::new(
+            rows,
+            past,
+            config.sliding_window,
+            &self.decoder.rope,
+            self.device(),
+        );
+        let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
+        let mut hidden = self.decoder.embed(&tokens);
+        for (index, block) in self.decoder.blocks[..layer].iter().enumerate() {
+            let cache = cache.as_deref_mut().map(|cache| (cache, index));
+            hidden = block.forward(hidden, config, &layout, cache);
+        }
+        let cache = cache.map(|cache| (cache, layer));
+        let (residual, inputs) =
+            self.decoder.blocks[layer].before_down(hidden, config, &layout, cache);
+        Ok(EditSite {
+            layer,
+            inputs,
+            residual,
+            layout,
+        })
+    }
+
+    /// The edited matrix's output under an overlay, `[tokens, hidden]`.
+    pub fn site_output(&self, site: &EditSite, overlay: &Overlay) -> Tensor<2> {
+        match overlay {
+            Overlay::Main => self.decoder.blocks[site.layer]
+                .down
+                .forward(site.inputs.clone()),
+            Overlay::Replace(matrix) => site.inputs.clone().matmul(matrix.clone().transpose()),
+        }
+    }
+
+    /// Runs from the edited matrix's output (`[tokens, hidden]`) to the logits after the packed tokens `at`
+    /// (`[at, vocabulary]`), and nowhere else.
+    pub fn suffix(
+        &self,
+        site: &EditSite,
+        output: Tensor<2>,
+        at: &[usize],
+        mut cache: Option<&mut KvCache>,
+    ) -> Tensor<2> {
+        let config = self.config();
+        let mut hidden = site.residual.clone() + output;
+        for (index, block) in self.decoder.blocks.iter().enumerate().skip(site.layer + 1) {
+            let cache = cache.as_deref_mut().map(|cache| (cache, index));
+            hidden = block.forward(hidden, config, &site.layout, cache);
+        }
+        if let Some(cache) = cache {
+            cache.advance(site.layout.tokens());
+        }
+        let at: Vec<i32> = at.iter().map(|&token| token as i32).collect();
+        let at =
+            Tensor::<1, Int>::from_data(TensorData::new(at.clone(), [at.len()]), self.device());
+        self.decoder.logits(hidden.select(0, at))
+    }
+
+    /// Logits after the packed tokens `at` under an overlay: prefix, then suffix.
+    ///
+    /// # Errors
+    /// As [`Self::prefix`].
+    pub fn logits(
+        &self,
+        rows: &[Row],
+        layer: usize,
+        overlay: &Overlay,
+        at: &[usize],
+    ) -> Result<Tensor<2>> {
+        let site = self.prefix(rows, layer, None)?;
+        let output = self.site_output(&site, overlay);
+        Ok(self.suffix(&site, output, at, None))
+    }
+
+    fn check_layer(&self, layer: usize) -> Result<()> {
+        let layers = self.config().layers;
+        if layer < layers {
+            Ok(())
+        } else {
+            Err(Error::LayerOutOfRange { got: layer, layers })
+        }
+    }
+
+    fn check_rows(&self, rows: &[Row], past: usize) -> Result<()> {
+        let context = self.config().context;
+        if rows.is_empty() || rows.iter().any(|row| row.tokens.is_empty()) {
+            return Err(Error::Empty { what: "sequence" });
+        }
+        match rows.iter().map(|row| past + row.tokens.len()).max() {
+            Some(got) if got > context => Err(Error::TooLong {
+                what: "sequence",
+                got,
+                context,
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Messages rendered by a model's own chat template, as transformers renders them.
+
+use minijinja::{Environment, ErrorKind, context};
+use serde::{Deserialize, Serialize};
+
+use super::ChatTemplateSource;
+use crate::{Error, Result};
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn of `role`.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
+    }
+
+    /// A turn of the user.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new("user", content)
+    }
+
+    /// A turn of the model.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new("assistant", content)
+    }
+}
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos_token: Option<String>,
+    eos_token: Option<String>,
+}
+
+const NAME: &str = "chat";
+
+impl ChatTemplate {
+    /// Compiles the template with the settings of transformers: blocks take their line breaks with
+    /// them, Python's string and list methods work, `raise_exception` and loop controls exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChatTemplate`] if it does not follow Jinja's syntax.
+    pub fn compile(source: &ChatTemplateSource) -> Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| {
+            Err::<(), _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment
+            .add_template_owned(NAME, source.template.clone())
+            .map_err(|e| error(&e))?;
+        let (bos_token, eos_token) = (source.bos_token.clone(), source.eos_token.clone());
+        Ok(Self {
+            environment,
+            bos_token,
+            eos_token,
+        })
+    }
+
+    /// The prompt for `messages`; `add_generation_prompt` opens the model's next turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChatTemplate`] if the template refuses the messages or fails on them.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let template = self.environment.get_template(NAME).map_err(|e| error(&e))?;
+        let mut values = std::collections::BTreeMap::from([
+            ("messages", minijinja::Value::from_serialize(messages)),
+            ("add_generation_prompt", add_generation_prompt.into()),
+        ]);
+        // An absent token stays undefined, as in transformers.
+        let tokens = [
+            ("bos_token", &self.bos_token),
+            ("eos_token", &self.eos_token),
+        ];
+        for (name, token) in tokens {
+            if let Some(token) = token {
+                values.insert(name, token.clone().into());
+            }
+        }
+        template
+            .render(context! { ..minijinja::Value::from(values) })
+            .map_err(|e| error(&e))
+    }
+}
+
+fn error(error: &minijinja::Error) -> Error {
+    Error::ChatTemplate(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tokenizer.chat_template` of SmolLM2-135M-Instruct, word for word.
+    const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    fn compile(template: &str) -> Result<ChatTemplate> {
+        ChatTemplate::compile(&ChatTemplateSource {
+            template: template.to_owned(),
+            bos_token: None,
+            eos_token: Some("</s>".to_owned()),
+        })
+    }
+
+    fn render(template: &str) -> Result<String> {
+        compile(template)?.render(&[Message::user(" Hi ")], true)
+    }
+
+    #[test]
+    fn smollm2_adds_its_system_prompt() {
+        let template = compile(SMOLLM2).unwrap();
+        assert_eq!(
+            template.render(&[Message::user("Hi")], true).unwrap(),
+            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
+             <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        );
+        let turns = [
+            Message::new("system", "S"),
+            Message::user("U"),
+            Message::assistant("A"),
+        ];
+        assert_eq!(
+            template.render(&turns, false).unwrap(),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+        );
+    }
+
+    #[test]
+    fn the_parts_of_python_that_templates_use() {
+        assert_eq!(render("{{ messages[0].content.strip() }}").unwrap(), "Hi");
+        assert_eq!(
+            render("{{ messages[0]['content'] | trim | tojson }}").unwrap(),
+            "\"Hi\""
+        );
+        assert_eq!(
+            render("{{ messages[0].role.startswith('us') }}")
+                .unwrap()
+                .to_lowercase(),
+            "true"
+        );
+        assert_eq!(
+            render(
+                "{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"
+            )
+            .unwrap(),
+            "01"
+        );
+        assert_eq!(
+            render("{% if bos_token is defined %}b{% endif %}{{ eos_token }}").unwrap(),
+            "</s>"
+        );
+    }
+
+    #[test]
+    fn blocks_take_their_line_with_them() {
+        assert_eq!(
+            render("a\n  {% if true %}\nb\n  {% endif %}\nc").unwrap(),
+            "a\nb\nc"
+        );
+    }
+
+    #[test]
+    fn failures_carry_the_reason() {
+        let error = render("{{ raise_exception('roles must alternate') }}")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("roles must alternate"), "{error}");
+        assert!(matches!(
+            compile("{% if %}").unwrap_err(),
+            Error::ChatTemplate(_)
+        ));
+    }
+}

@@ -1,0 +1,134 @@
+//! llama.cpp's names and row order, turned into Hugging Face's.
+
+/// What llama.cpp's converter calls the parts of a layer, and what Hugging Face calls them.
+const PARTS: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// The Hugging Face name of a tensor; a name llama.cpp does not give to a Llama stays as it is, so
+/// that the load report shows it as unused.
+pub(super) fn hugging_face(name: &str) -> String {
+    match name {
+        "token_embd.weight" => "model.embed_tokens.weight".to_owned(),
+        "output_norm.weight" => "model.norm.weight".to_owned(),
+        "output.weight" => "lm_head.weight".to_owned(),
+        _ => layer_name(name).unwrap_or_else(|| name.to_owned()),
+    }
+}
+
+fn layer_name(name: &str) -> Option<String> {
+    let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    let (part, kind) = rest.split_once('.')?;
+    if kind != "weight" && kind != "bias" {
+        return None;
+    }
+    let (_, part) = PARTS.iter().find(|(llama_cpp, _)| *llama_cpp == part)?;
+    Some(format!("model.layers.{layer}.{part}.{kind}"))
+}
+
+/// Whether the tensor of this Hugging Face name is a query projection's, or a key projection's.
+pub(super) fn rotary_heads(name: &str, heads: usize, kv_heads: usize) -> Option<usize> {
+    if name.contains(".self_attn.q_proj.") {
+        Some(heads)
+    } else if name.contains(".self_attn.k_proj.") {
+        Some(kv_heads)
+    } else {
+        None
+    }
+}
+
+/// Undoes the row order that llama.cpp gives to rotary projections.
+///
+/// Rotary embedding turns pairs of rows. Hugging Face pairs row `i` of a head with row
+/// `i + head_dim / 2`; llama.cpp's converter interleaves them, so that pair `i` is rows `2 i` and
+/// `2 i + 1`. `values` are `heads * head_dim` rows; a bias is rows of one column.
+pub(super) fn undo_interleaving(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
+    let columns = values.len() / rows;
+    let head_dim = rows / heads;
+    let mut out = Vec::with_capacity(values.len());
+    for row in 0..rows {
+        let (head, within) = (row / head_dim, row % head_dim);
+        let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
+        let from = head * head_dim + 2 * pair + half;
+        out.extend_from_slice(&values[from * columns..][..columns]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_kind() {
+        let pairs = [
+            ("token_embd.weight", "model.embed_tokens.weight"),
+            ("output_norm.weight", "model.norm.weight"),
+            ("output.weight", "lm_head.weight"),
+            (
+                "blk.0.attn_norm.weight",
+                "model.layers.0.input_layernorm.weight",
+            ),
+            (
+                "blk.12.attn_q.bias",
+                "model.layers.12.self_attn.q_proj.bias",
+            ),
+            (
+                "blk.3.attn_output.weight",
+                "model.layers.3.self_attn.o_proj.weight",
+            ),
+            (
+                "blk.3.ffn_down.weight",
+                "model.layers.3.mlp.down_proj.weight",
+            ),
+            (
+                "blk.3.ffn_norm.weight",
+                "model.layers.3.post_attention_layernorm.weight",
+            ),
+        ];
+        for (llama_cpp, expected) in pairs {
+            assert_eq!(hugging_face(llama_cpp), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_names_stay() {
+        for name in [
+            "rope_freqs.weight",
+            "blk.0.attn_q_norm.weight",
+            "blk.x.attn_q.weight",
+            "blk.0.attn_q.scale",
+        ] {
+            assert_eq!(hugging_face(name), name);
+        }
+    }
+
+    #[test]
+    fn interleaved_rows_become_two_halves() {
+        // Two heads of four rows, two columns: row r holds r and -r.
+        let interleaved: Vec<f32> = (0..8u8)
+            .flat_map(|r| [f32::from(r), -f32::from(r)])
+            .collect();
+        let halves = undo_interleaving(&interleaved, 2, 8);
+        let rows: Vec<f32> = halves.iter().copied().step_by(2).collect();
+        assert_eq!(rows, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(halves[2..4], [2.0, -2.0]);
+    }
+
+    #[test]
+    fn a_bias_is_one_column() {
+        assert_eq!(
+            undo_interleaving(&[0.0, 1.0, 2.0, 3.0], 1, 4),
+            [0.0, 2.0, 1.0, 3.0]
+        );
+    }
+}
