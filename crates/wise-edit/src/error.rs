@@ -1,0 +1,74 @@
+//! What can go wrong while a model is edited.
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while a model is edited.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model could not run a sequence.
+    #[error(transparent)]
+    Model(#[from] wise_model::Error),
+    /// The subspace of a shard could not be drawn.
+    #[error(transparent)]
+    Mask(#[from] wise_merge::Error),
+    /// An edit lacks a text it needs.
+    #[error("edit {index}: the {field} is empty, expected a text")]
+    EmptyField {
+        /// Which edit of the editor's life, counted from 1.
+        index: usize,
+        /// `prompt` or `target`.
+        field: &'static str,
+    },
+    /// An edit does not fit the model's context.
+    #[error(
+        "edit {index}: prompt and target have {got} tokens with their context, expected at most {context}"
+    )]
+    EditTooLong {
+        /// Which edit of the editor's life, counted from 1.
+        index: usize,
+        /// Tokens of its longest row.
+        got: usize,
+        /// The model's context in tokens.
+        context: usize,
+    },
+    /// There is nothing to train the router against.
+    #[error("no router negatives, expected at least one unrelated prompt")]
+    NoNegatives,
+    /// A hyperparameter is out of its range.
+    #[error("{name} is {got}, expected {expected}")]
+    Hyperparameter {
+        /// Its name in the configuration file.
+        name: &'static str,
+        /// Its value.
+        got: String,
+        /// Its range in words.
+        expected: &'static str,
+    },
+    /// Training diverged.
+    #[error(
+        "edit {index}: the loss became {loss} at iteration {iteration}, expected a finite number"
+    )]
+    Diverged {
+        /// Which edit of the editor's life, counted from 1.
+        index: usize,
+        /// The iteration, counted from 1.
+        iteration: usize,
+        /// The loss.
+        loss: f32,
+    },
+}
+
+impl Error {
+    /// A sentence about what a person can do, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::EmptyField { .. } => Some("give every edit a prompt and a target".to_owned()),
+            Self::EditTooLong { .. } => Some("shorten the prompt or the target".to_owned()),
+            Self::Diverged { .. } => Some("lower edit_lr in the configuration".to_owned()),
+            _ => None,
+        }
+    }
+}

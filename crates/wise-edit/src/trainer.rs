@@ -1,0 +1,198 @@
+//! Trains the open side memory on one edit.
+
+use burn::tensor::{Device, Int, Tensor};
+use wise_memory::Distance;
+use wise_model::{EditSite, Model, Overlay};
+use wise_tensor::{label_nll, mean_of_positive};
+
+use crate::descent::Descent;
+use crate::rows::TrainingRows;
+use crate::{Compatibility, Result, WiseConfig};
+
+/// Early stop: the loss is small and no longer moves.
+const SETTLED_LOSS: f32 = 0.02;
+const SETTLED_CHANGE: f32 = 1e-4;
+
+/// Losses of one iteration, before its step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Iteration {
+    /// Mean negative log-likelihood of the target.
+    pub edit_loss: f32,
+    /// Sum of the three margin terms.
+    pub router_loss: f32,
+    /// Routing activation of every edit row.
+    pub activations: Vec<f32>,
+}
+
+impl Iteration {
+    pub(crate) fn loss(&self) -> f32 {
+        self.edit_loss + self.router_loss
+    }
+}
+
+/// The result of training one edit.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    pub(crate) matrix: Tensor<2>,
+    /// Mean activation over the edit's rows.
+    pub(crate) activation: f32,
+    pub(crate) iterations: usize,
+    pub(crate) last: Iteration,
+}
+
+/// Everything about an edit that does not change while it is trained.
+pub(crate) struct Trainer<'a> {
+    model: &'a Model,
+    config: &'a WiseConfig,
+    site: EditSite,
+    label_at: Vec<usize>,
+    labels: Tensor<1, Int>,
+    label_weights: Tensor<1>,
+    edit_votes: Tensor<2>,
+    negative_votes: Tensor<2>,
+    /// Inputs of the edited matrix, edit tokens then negative tokens.
+    inputs: Tensor<2>,
+    /// What the main memory makes of them.
+    main_output: Tensor<2>,
+    main: Tensor<2>,
+    distance: Distance,
+    edit_tokens: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// `negatives` are the edit sites of the negatives, in the order of the votes.
+    pub(crate) fn new(
+        model: &'a Model,
+        config: &'a WiseConfig,
+        rows: &TrainingRows,
+        negatives: &[EditSite],
+    ) -> Result<Self> {
+        let layer = config.layer_for(model);
+        let device: &Device = model.device();
+        let site = model.prefix(&rows.rows, layer, None)?;
+        let main = model.site_weight(layer)?;
+        let mut inputs = vec![site.inputs.clone()];
+        inputs.extend(negatives.iter().map(|negative| negative.inputs.clone()));
+        let inputs = Tensor::cat(inputs, 0);
+        let main_output = inputs.clone().matmul(main.clone().transpose());
+        Ok(Self {
+            model,
+            config,
+            site,
+            label_at: rows.label_at.clone(),
+            labels: rows.labels(device),
+            label_weights: rows.label_weights(device),
+            edit_votes: rows.edit_votes(device),
+            negative_votes: rows.negative_votes(device),
+            inputs,
+            main_output,
+            main,
+            distance: config.compat.distance(),
+            edit_tokens: rows.edit_tokens(),
+        })
+    }
+
+    /// Gradient descent on the sum of edit loss and router loss, inside `mask` (`[hidden, ffn]`, 0 or 1).
+    pub(crate) fn train(
+        &self,
+        mut matrix: Tensor<2>,
+        mask: &Tensor<2>,
+        observe: &mut dyn FnMut(usize, &Iteration),
+    ) -> Trained {
+        let config = self.config;
+        let mut descent = Descent::new(config, self.main.clone(), mask);
+        let (mut before, mut loss) = (0.0_f32, 1e9_f32);
+        let mut iterations = 0;
+        let last = loop {
+            let tracked = matrix.clone().autodiff().require_grad();
+            let (total, iteration) = self.losses(tracked.clone());
+            let settled = (loss - before).abs() <= SETTLED_CHANGE && loss <= SETTLED_LOSS;
+            if settled || !iteration.loss().is_finite() {
+                break iteration;
+            }
+            observe(iterations, &iteration);
+            (before, loss) = (loss, iteration.loss());
+            if let Some(gradient) = tracked.grad_remove(&mut total.backward()) {
+                matrix = descent.step(matrix, gradient);
+            }
+            iterations += 1;
+            if iterations == config.n_iter {
+                break iteration;
+            }
+        };
+        // The reference records the activation before its last step.
+        let activation = match config.compat {
+            Compatibility::EasyEdit => mean(&last.activations),
+            Compatibility::Wise | Compatibility::Paper => mean(&self.activations(&matrix)),
+        };
+        Trained {
+            matrix,
+            activation,
+            iterations,
+            last,
+        }
+    }
+
+    fn losses(&self, matrix: Tensor<2>) -> (Tensor<1>, Iteration) {
+        let output = self.inputs.clone().matmul(matrix.transpose());
+        let distances = self.distance.between(&self.main_output, output.clone());
+        let edits = vote(&self.edit_votes, distances.clone());
+        let negatives = vote(&self.negative_votes, distances);
+        let router_loss = self.router_loss(edits.clone(), negatives);
+
+        let width = output.dims()[1];
+        let edit_output = output.slice([0..self.edit_tokens, 0..width]);
+        let logits = self
+            .model
+            .suffix(&self.site, edit_output, &self.label_at, None);
+        let nll = label_nll(logits, self.labels.clone());
+        let edit_loss = (nll * self.label_weights.clone()).sum();
+        let iteration = Iteration {
+            edit_loss: edit_loss.clone().detach().into_scalar(),
+            router_loss: router_loss.clone().detach().into_scalar(),
+            activations: edits.detach().into_data().iter::<f32>().collect(),
+        };
+        (edit_loss + router_loss, iteration)
+    }
+
+    /// Equation 5 of the paper, each hinge averaged over the rows that violate it.
+    fn router_loss(&self, edits: Tensor<1>, negatives: Tensor<1>) -> Tensor<1> {
+        let [alpha, beta, gamma] = self.config.act_margin;
+        let (e, n) = (edits.dims()[0], negatives.dims()[0]);
+        let gaps = negatives.clone().unsqueeze_dim::<2>(0).expand([e, n])
+            - edits.clone().unsqueeze_dim::<2>(1).expand([e, n]);
+        mean_of_positive(gaps.reshape([e * n]) + gamma)
+            + mean_of_positive(negatives - alpha)
+            + mean_of_positive(edits.neg() + beta)
+    }
+
+    fn activations(&self, matrix: &Tensor<2>) -> Vec<f32> {
+        let overlay = Overlay::Replace(matrix.clone());
+        let output = self.model.site_output(&self.site, &overlay);
+        let width = output.dims()[1];
+        let main = self
+            .main_output
+            .clone()
+            .slice([0..self.edit_tokens, 0..width]);
+        let distances = self.distance.between(&main, output);
+        let rows = self.edit_votes.dims()[0];
+        let votes = self
+            .edit_votes
+            .clone()
+            .slice([0..rows, 0..self.edit_tokens]);
+        vote(&votes, distances).into_data().iter::<f32>().collect()
+    }
+}
+
+/// `[rows, tokens]` times `[tokens]`.
+fn vote(votes: &Tensor<2>, distances: Tensor<1>) -> Tensor<1> {
+    votes
+        .clone()
+        .matmul(distances.unsqueeze_dim(1))
+        .squeeze_dim(1)
+}
+
+fn mean(values: &[f32]) -> f32 {
+    let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
+    (sum / values.len().max(1) as f64) as f32
+}

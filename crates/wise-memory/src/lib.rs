@@ -1,0 +1,28 @@
+//! Main memory, side memories and the router that picks between them.
+//!
+//! WISE keeps the model's own FFN value matrix as *main memory* and trains copies of it, *side memories*, on
+//! the edits. A side memory answers a query when its output differs enough from the main memory's: the
+//! *routing activation* of an edited prompt is trained to be large, that of anything else to be small
+//! (Wang et al., NeurIPS 2024, section 2.3.1).
+//!
+//! **Invariant:** a route is decided once per sequence, from the prompt's own tokens, and holds while the
+//! answer is generated. The reference implementation decides again with every token.
+//!
+//! ```
+//! use burn::tensor::Tensor;
+//! use wise_memory::Distance;
+//! use wise_model::DeviceName;
+//!
+//! let device = DeviceName::Cpu.open()?;
+//! let main = Tensor::<2>::from_floats([[0.0, 0.0], [1.0, 1.0]], &device);
+//! let side = Tensor::<2>::from_floats([[3.0, 4.0], [1.0, 1.0]], &device);
+//! let distances: Vec<f32> = Distance::Raw.between(&main, side).into_data().iter().collect();
+//! assert_eq!(distances, [5.0, 0.0]);
+//! # Ok::<(), wise_tensor::Error>(())
+//! ```
+
+mod memory;
+mod router;
+
+pub use memory::{Distance, Memories, SideMemory};
+pub use router::{Route, Router, ThresholdRouter};
