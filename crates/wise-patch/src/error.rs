@@ -1,0 +1,81 @@
+//! What can go wrong while a patch is saved or loaded.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while a patch is saved or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read or written. A failed save leaves what was there before.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is no patch, or a damaged one.
+    #[error("{} is not a valid patch: {detail}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was got and what was expected.
+        detail: String,
+    },
+    /// The patch was written by a later version.
+    #[error("{} has patch schema {got}, expected at most {expected}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        got: u32,
+        /// The newest schema this version reads.
+        expected: u32,
+    },
+    /// The patch belongs to another model.
+    #[error(
+        "the patch was made for {patch_model} (model_id {expected}), got {model} (model_id {got})"
+    )]
+    WrongModel {
+        /// Name of the model the patch was made for.
+        patch_model: String,
+        /// Its id.
+        expected: String,
+        /// Name of the model at hand.
+        model: String,
+        /// Its id.
+        got: String,
+    },
+    /// A mask or its values do not fit.
+    #[error(transparent)]
+    Mask(#[from] wise_merge::Error),
+    /// The model could not be asked.
+    #[error(transparent)]
+    Model(#[from] wise_model::Error),
+}
+
+impl Error {
+    /// A sentence about what a person can do, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Io { action: "save", .. } => {
+                "check that the folder exists, is writable and has room"
+            }
+            Self::Malformed { .. } => "give a file that `wise edit --out` wrote",
+            Self::Schema { .. } => "update wise",
+            Self::WrongModel { patch_model, .. } => {
+                return Some(format!(
+                    "use --model {patch_model}, or edit this model anew"
+                ));
+            }
+            Self::Model(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

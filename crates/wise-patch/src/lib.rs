@@ -1,0 +1,28 @@
+//! Edits as a file.
+//!
+//! A patch is one safetensors file that any reader opens. Its metadata carries a [`Manifest`]: the model it
+//! belongs to, the edited matrix, every hyperparameter, and the edits with what they were trained against.
+//! Its tensors are the values of each side memory inside that memory's random subspace; where they belong
+//! follows from the subspace's seed. A file is replaced in one step, so a crash leaves the old one or the
+//! new one.
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use wise_model::{DeviceName, Model};
+//! use wise_patch::Patch;
+//!
+//! let device = DeviceName::Cpu.open()?;
+//! let model = Arc::new(Model::open("smollm2", &device, &mut |_| {})?);
+//! let patch = Patch::load(Path::new("facts.wise"))?;
+//! let edited = patch.snapshot(model)?;
+//! let answer = edited.ask("What university did Watts Humphrey attend?", &Default::default())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod manifest;
+mod patch;
+
+pub use error::{Error, Result};
+pub use manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
+pub use patch::Patch;
