@@ -1,0 +1,163 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wise_edit::Compatibility;
+use wise_eval::Format;
+use wise_model::{DeviceName, PromptFormat};
+
+/// Correct single facts in a language model, one after another, without retraining it.
+///
+/// The model's own weights are never changed: edits live in a small file, the patch, next to the model.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wise",
+    version,
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage.\n\
+                  Standard output is data, standard error is progress; --json makes the data machine-readable.\n\n\
+                  Try: wise edit --prompt \"Who wrote Dune?\" --target \"Ursula K. Le Guin\" --out facts.wise\n     \
+                  wise ask --patch facts.wise --trace \"Who is the author of Dune?\""
+)]
+pub struct Cli {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Correct facts and save them as a patch
+    Edit(EditArgs),
+    /// Ask the model a question, with or without a patch
+    Ask(AskArgs),
+    /// Make edits in sequence and score all of them on the final model
+    Eval(EvalArgs),
+    /// Show versions, devices, cache folder and memory
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Model: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file
+    #[arg(long, default_value = "smollm2", value_name = "MODEL")]
+    pub model: String,
+    /// Device: cpu, wgpu or cuda:N
+    #[arg(long, default_value_t, value_name = "DEVICE")]
+    pub device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// How questions are put to the model: raw or chat [default: chat if the model has a chat template]
+    #[arg(long, value_name = "FORMAT")]
+    pub prompt_format: Option<PromptFormat>,
+    /// Whose WISE to run: wise, paper or easyedit [default: wise]
+    #[arg(long, value_name = "WHOSE")]
+    pub compat: Option<Compatibility>,
+    /// Layer to edit, from 0
+    #[arg(long, value_name = "N")]
+    pub layer: Option<usize>,
+    /// TOML file of hyperparameters, such as `n_iter = 70`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// JSONL file of unrelated prompts (key `prompt`) for the router [default: a neutral set]
+    #[arg(long, value_name = "FILE")]
+    pub negatives: Option<PathBuf>,
+    /// Seed of the random subspace
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// JSONL file of edits: keys `prompt`, `target`, optional `subject`
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "prompt",
+        conflicts_with = "prompt"
+    )]
+    pub edits: Option<PathBuf>,
+    /// One edit: the question
+    #[arg(long, requires = "target", value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// One edit: the answer it shall have
+    #[arg(long, requires = "prompt", value_name = "TEXT")]
+    pub target: Option<String>,
+    /// The patch to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the patch if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Patch to answer with
+    #[arg(long, value_name = "FILE")]
+    pub patch: Option<PathBuf>,
+    /// How to put the question: raw or chat [default: the patch's, else chat if the model has a template]
+    #[arg(long, value_name = "FORMAT")]
+    pub prompt_format: Option<PromptFormat>,
+    /// Say which memory answered, its activation and its threshold
+    #[arg(long)]
+    pub trace: bool,
+    /// Most tokens to generate
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub max_new_tokens: usize,
+    /// 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f64,
+    /// Share of the probability to sample from
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f64,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    pub seed: u64,
+    /// The question, or several; with --json each gets a line of its own
+    #[arg(required = true)]
+    pub question: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Data set
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Its format: zsre, counterfact or jsonl
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Format,
+    /// How many edits, from the start of the file [default: all]
+    #[arg(short, long = "edits", value_name = "N")]
+    pub n: Option<usize>,
+    /// What to score
+    #[arg(long, value_enum, default_value_t = Protocol::Both)]
+    pub protocol: Protocol,
+    /// Folder for metrics.json
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Token accuracy while the true answer is fed in
+    TeacherForced,
+    /// Greedy generation with a natural stop
+    Generation,
+    /// Both, side by side
+    Both,
+}

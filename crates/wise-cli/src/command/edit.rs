@@ -1,0 +1,142 @@
+//! `wise edit`: corrects facts and saves them as a patch.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+use wise_edit::{AppliedEdit, Edit, Editor, Wise};
+use wise_patch::Patch;
+
+use crate::args::EditArgs;
+use crate::error::{Error, Result};
+use crate::output::{Output, bar};
+use crate::{command, config};
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    patch: String,
+    model_id: String,
+    layer: usize,
+    prompt_format: String,
+    edits: Vec<Done>,
+    seconds: f64,
+    seconds_per_edit: f64,
+    patch_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Done {
+    #[serde(flatten)]
+    applied: AppliedEdit,
+    seconds: f64,
+}
+
+/// Runs the command.
+pub fn run(args: &EditArgs, output: Output) -> Result<()> {
+    let edits = requested(args)?;
+    let hyperparameters = config::resolve(&args.config)?;
+    let negatives = config::negatives(&args.config)?;
+    check_out(&args.out, args.force)?;
+    let model = command::open_model(&args.model)?;
+    let mut editor = Wise::new(model, hyperparameters, negatives)?;
+
+    let begun = Instant::now();
+    let iterations = editor.config().n_iter;
+    let bar = bar(
+        (edits.len() * iterations) as u64,
+        "editing {msg} [{bar:24}] {percent}% {elapsed}, {eta} left",
+    );
+    let mut done = Vec::with_capacity(edits.len());
+    for (index, edit) in edits.iter().enumerate() {
+        let started = Instant::now();
+        let applied = editor.apply(std::slice::from_ref(edit), &mut |progress| {
+            bar.set_position((index * iterations + progress.iteration) as u64);
+            bar.set_message(format!(
+                "{} of {}, loss {:.3}",
+                index + 1,
+                edits.len(),
+                progress.loss
+            ));
+        });
+        // Saved after every edit, so that whatever stops the next one loses only that.
+        for applied in applied.inspect_err(|_| bar.finish_and_clear())? {
+            Patch::from_editor(&editor)?.save(&args.out)?;
+            let seconds = started.elapsed().as_secs_f64();
+            done.push(Done { applied, seconds });
+        }
+    }
+    bar.finish_and_clear();
+    report(args, &editor, done, begun.elapsed().as_secs_f64(), output)
+}
+
+fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
+    match (&args.edits, &args.prompt, &args.target) {
+        (Some(path), _, _) => Ok(wise_eval::read_edits(path)?),
+        (None, Some(prompt), Some(target)) => {
+            let edit = Edit::new(prompt, target);
+            for (field, text) in [("prompt", prompt), ("target", target)] {
+                if text.trim().is_empty() {
+                    return Err(wise_edit::Error::EmptyField { index: 1, field }.into());
+                }
+            }
+            Ok(vec![edit])
+        }
+        // clap demands one or the other.
+        (None, _, _) => Ok(Vec::new()),
+    }
+}
+
+/// Finds out now, not after minutes of training, whether the patch can be written.
+fn check_out(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        return Err(Error::Exists(path.to_owned()));
+    }
+    if path.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+        return Err(Error::write(path, source));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::write(path, e))?;
+    Ok(())
+}
+
+fn report(
+    args: &EditArgs,
+    editor: &Wise,
+    edits: Vec<Done>,
+    seconds: f64,
+    output: Output,
+) -> Result<()> {
+    let model = editor.model();
+    let layer = editor.config().layer_for(model);
+    let patch_bytes = std::fs::metadata(&args.out)
+        .map_err(|e| Error::read(&args.out, e))?
+        .len();
+    let count = edits.len();
+    let summary = Summary {
+        patch: args.out.display().to_string(),
+        model_id: model.id(layer)?,
+        layer,
+        prompt_format: editor.config().format_for(model).to_string(),
+        seconds_per_edit: seconds / count.max(1) as f64,
+        edits,
+        seconds,
+        patch_bytes,
+    };
+    let noun = if count == 1 { "edit" } else { "edits" };
+    let text = format!(
+        "{count} {noun} in {seconds:.1} s ({:.1} s each), layer {layer}, {} prompts: {} ({:.2} MB)\n\
+         ask with: wise ask --model {} --patch {} \"...\"",
+        summary.seconds_per_edit,
+        summary.prompt_format,
+        summary.patch,
+        patch_bytes as f64 / 1e6,
+        args.model.model,
+        summary.patch,
+    );
+    output.data(&summary, &text);
+    Ok(())
+}

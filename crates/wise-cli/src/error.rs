@@ -1,0 +1,71 @@
+//! Everything that ends a command early.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Tensor(#[from] wise_tensor::Error),
+    #[error(transparent)]
+    Model(#[from] wise_model::Error),
+    #[error(transparent)]
+    Edit(#[from] wise_edit::Error),
+    #[error(transparent)]
+    Patch(#[from] wise_patch::Error),
+    #[error(transparent)]
+    Eval(#[from] wise_eval::Error),
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} is not a valid configuration: {detail}", path.display())]
+    Config { path: PathBuf, detail: String },
+    #[error("{} exists", .0.display())]
+    Exists(PathBuf),
+}
+
+impl Error {
+    pub fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub fn config(path: &Path, detail: &impl ToString) -> Self {
+        Self::Config {
+            path: path.to_owned(),
+            detail: detail.to_string().trim().to_owned(),
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tensor(error) => Some(error.hint()),
+            Self::Model(error) => error.hint(),
+            Self::Edit(error) => error.hint(),
+            Self::Patch(error) => error.hint(),
+            Self::Eval(error) => error.hint(),
+            Self::Write { .. } => {
+                Some("check that the folder exists, is writable and has room".to_owned())
+            }
+            Self::Exists(_) => Some("give another --out, or --force to replace it".to_owned()),
+            Self::Read { .. } | Self::Config { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The only place that prints: data to standard output, everything else to standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use wise_model::Progress;
+
+use crate::error::Error;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints a result: as JSON, or as its text.
+    pub fn data(self, value: &impl Serialize, text: &str) {
+        self.print(serde_json::to_string_pretty(value), text);
+    }
+
+    /// Prints one of several results: as one line of JSON, or as its text.
+    pub fn line(self, value: &impl Serialize, text: &str) {
+        self.print(serde_json::to_string(value), text);
+    }
+
+    fn print(self, json: serde_json::Result<String>, text: &str) {
+        match json {
+            _ if !self.json => println!("{text}"),
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("error: cannot print as JSON: {error}"),
+        }
+    }
+
+    /// Prints why a command failed.
+    pub fn error(self, error: &Error) {
+        let hint = error.hint();
+        if self.json {
+            let value = serde_json::json!({"error": error.to_string(), "hint": hint});
+            println!("{value:#}");
+        }
+        eprintln!("error: {error}");
+        if let Some(hint) = hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+/// Prints something worth knowing that is not the result.
+pub fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// A bar on standard error; hidden where that is not a terminal.
+pub fn bar(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// Shows how far a model is from being ready.
+pub struct LoadBar {
+    bar: Option<(&'static str, ProgressBar)>,
+}
+
+impl LoadBar {
+    pub fn new() -> Self {
+        Self { bar: None }
+    }
+
+    pub fn update(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Fetching { what, bytes, total } => {
+                self.show(
+                    "fetching",
+                    what,
+                    bytes,
+                    total,
+                    "{binary_bytes} of {binary_total_bytes}",
+                );
+            }
+            Progress::Hashing { what, bytes, total } => {
+                self.show("checking", what, bytes, Some(total), "{binary_bytes}");
+            }
+            Progress::Loading {
+                tensor,
+                done,
+                total,
+            } => {
+                self.show(
+                    "loading",
+                    tensor,
+                    done as u64,
+                    Some(total as u64),
+                    "{pos} of {len} tensors",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn show(
+        &mut self,
+        verb: &'static str,
+        what: &str,
+        done: u64,
+        total: Option<u64>,
+        counts: &str,
+    ) {
+        if self.bar.as_ref().is_none_or(|(shown, _)| *shown != verb) {
+            self.finish();
+            let template = format!("{verb} {{msg}} [{{bar:24}}] {counts}");
+            self.bar = Some((verb, bar(total.unwrap_or(0), &template)));
+        }
+        if let Some((_, bar)) = &self.bar {
+            if let Some(total) = total {
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

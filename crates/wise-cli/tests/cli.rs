@@ -1,0 +1,221 @@
+//! The binary from outside, on a tiny model: what works, and what is printed where.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{Bench, facts, tensors_of, wise};
+use serde_json::Value;
+
+fn json(output: &[u8]) -> Value {
+    serde_json::from_slice(output).unwrap()
+}
+
+#[test]
+fn an_edit_is_saved_and_asked() {
+    let bench = Bench::new();
+    let edit = [
+        "--prompt",
+        "Where is Ys?",
+        "--target",
+        "Under the sea",
+        "--out",
+        "facts.wise",
+        "--json",
+    ];
+    let summary = json(&bench.edit(&edit).assert().success().get_output().stdout);
+    assert_eq!(summary["edits"][0]["target"], "Under the sea");
+    assert_eq!(summary["edits"][0]["iterations"], 3);
+    assert_eq!(summary["prompt_format"], "chat");
+
+    let ask = [
+        "--patch",
+        "facts.wise",
+        "--max-new-tokens",
+        "4",
+        "--json",
+        "Where is Ys?",
+    ];
+    let reply = json(
+        &bench
+            .wise("ask", &ask)
+            .assert()
+            .success()
+            .get_output()
+            .stdout,
+    );
+    assert!(reply["route"]["activation"].as_f64().unwrap() > 0.0);
+    assert!(reply["route"]["threshold"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn data_goes_to_stdout_and_the_trace_to_stderr() {
+    let bench = Bench::new();
+    let ask = ["--max-new-tokens", "3", "--trace", "Hello"];
+    let assert = bench.wise("ask", &ask).assert().success();
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    let stdout = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(stderr.contains("answered by main memory"), "{stderr}");
+    assert!(!stdout.contains("memory"), "{stdout}");
+}
+
+#[test]
+fn the_patch_holds_only_the_subspace_and_opens_with_any_reader() {
+    let bench = Bench::new();
+    bench.write("facts.jsonl", facts(2));
+    bench
+        .edit(&["--edits", "facts.jsonl", "--out", "facts.wise"])
+        .assert()
+        .success();
+    let bytes = fs::read(bench.path("facts.wise")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let inside = tensors.tensor("shard.0.values").unwrap().shape()[0];
+    let full = common::HIDDEN * common::FFN;
+    assert!(
+        (full / 10..full * 3 / 10).contains(&inside),
+        "{inside} of {full}"
+    );
+}
+
+#[test]
+fn a_failing_edit_keeps_those_before_it() {
+    let bench = Bench::new();
+    let long = "x".repeat(2 * common::CONTEXT);
+    let lines = facts(1) + &format!("{{\"prompt\": \"Long?\", \"target\": \"{long}\"}}\n");
+    bench.write("facts.jsonl", lines);
+    let edit = ["--edits", "facts.jsonl", "--out", "facts.wise"];
+    bench.edit(&edit).assert().code(1);
+    let ask = [
+        "--patch",
+        "facts.wise",
+        "--max-new-tokens",
+        "2",
+        "Where is town 0?",
+    ];
+    bench.wise("ask", &ask).assert().success();
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let bench = Bench::new();
+    bench.write("facts.jsonl", facts(2));
+    let run = |threads: &str, out: &str| {
+        bench
+            .edit(&["--edits", "facts.jsonl", "--out", out])
+            .env("RAYON_NUM_THREADS", threads)
+            .assert()
+            .success();
+        fs::read(bench.path(out)).unwrap()
+    };
+    let one = run("1", "a.wise");
+    assert_eq!(one, run("1", "b.wise"));
+    assert_eq!(one, run("2", "c.wise"));
+    assert_eq!(one, run("2", "d.wise"));
+}
+
+#[test]
+fn another_seed_is_another_subspace() {
+    let bench = Bench::new();
+    let run = |seed: &str, out: &str| {
+        let edit = [
+            "--prompt", "Where?", "--target", "Here", "--seed", seed, "--out", out,
+        ];
+        bench.edit(&edit).assert().success();
+        tensors_of(&bench.path(out))
+    };
+    assert_ne!(run("1", "a.wise"), run("2", "b.wise"));
+}
+
+#[test]
+fn a_format_mismatch_is_warned_about() {
+    let bench = Bench::new();
+    let edit = [
+        "--prompt",
+        "Where?",
+        "--target",
+        "Here",
+        "--prompt-format",
+        "raw",
+        "--out",
+        "f.wise",
+    ];
+    bench.edit(&edit).assert().success();
+    let ask = |format: &str| {
+        let ask = [
+            "--patch",
+            "f.wise",
+            "--max-new-tokens",
+            "2",
+            "--prompt-format",
+            format,
+            "Where?",
+        ];
+        let assert = bench.wise("ask", &ask).assert().success();
+        String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+    };
+    assert!(ask("chat").contains("warning: the patch was made with --prompt-format raw"));
+    assert!(!ask("raw").contains("warning"));
+}
+
+#[test]
+fn evaluation_writes_its_report() {
+    let bench = Bench::new();
+    bench.write(
+        "data.jsonl",
+        "{\"prompt\": \"Where is A?\", \"target\": \"B\", \"rephrase\": \"A is where?\", \
+         \"locality\": {\"prompt\": \"Who is C?\", \"answer\": \"D\"}}\n\
+         {\"prompt\": \"Where is E?\", \"target\": \"F\"}\n",
+    );
+    bench.write("quick.toml", "n_iter = 3\n");
+    let eval = [
+        "--data",
+        "data.jsonl",
+        "--format",
+        "jsonl",
+        "-n",
+        "2",
+        "--config",
+        "quick.toml",
+        "--out",
+        "run",
+    ];
+    bench.wise("eval", &eval).assert().success();
+    let metrics = json(&fs::read(bench.path("run/metrics.json")).unwrap());
+    assert_eq!(metrics["schema"], 1);
+    assert_eq!(metrics["editor"], "wise");
+    assert_eq!(metrics["edits"], 2);
+    assert_eq!(metrics["prompt_format"], "chat");
+    assert_eq!(metrics["records"].as_array().unwrap().len(), 2);
+    for protocol in ["teacher_forced", "generation"] {
+        for score in ["reliability", "generalization", "locality"] {
+            let value = metrics["summary"][protocol][score].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&value), "{protocol} {score} {value}");
+        }
+    }
+    assert!(metrics["summary"]["seconds_per_edit"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_doctor_knows_the_devices() {
+    let health = json(
+        &wise()
+            .args(["doctor", "--json"])
+            .assert()
+            .success()
+            .get_output()
+            .stdout,
+    );
+    assert_eq!(health["devices"][0]["name"], "cpu");
+    assert_eq!(health["devices"][0]["found"], true);
+    assert!(health["cores"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn help_teaches() {
+    let help = wise().arg("--help").assert().success();
+    let help = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    for word in ["edit", "ask", "eval", "doctor", "Exit codes"] {
+        assert!(help.contains(word), "{word} is missing in:\n{help}");
+    }
+}

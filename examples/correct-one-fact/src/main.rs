@@ -1,0 +1,2 @@
+//! Corrects one fact.
+fn main() {}
