@@ -1,0 +1,115 @@
+//! Everything that a change has to pass, each step with its time.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::process::{cargo, run as run_command};
+use crate::{demo, guards, licences, test};
+
+type Step = (&'static str, fn() -> Result);
+
+const STEPS: [Step; 11] = [
+    ("format", || run_command(&mut cargo("fmt --all --check"))),
+    ("clippy", || {
+        run_command(&mut cargo(
+            "clippy --workspace --all-targets -- -D warnings",
+        ))
+    }),
+    ("build", || {
+        run_command(&mut cargo("build --workspace --all-targets"))
+    }),
+    ("tests", || test::run(&[])),
+    ("docs", || {
+        run_command(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    ("libraries alone", guards::libraries_alone),
+    ("wise-merge without burn", guards::merge_without_burn),
+    (
+        "backends in wise-tensor only",
+        guards::backends_in_one_crate,
+    ),
+    ("licences", licences::run),
+    ("package", guards::package),
+    ("demo", || demo::run(&[])),
+];
+
+/// Runs the steps up to the first that fails.
+pub(crate) fn run() -> Result {
+    run_steps(&STEPS)
+}
+
+fn run_steps(steps: &[Step]) -> Result {
+    let mut times = Vec::new();
+    let mut outcome = Ok(());
+    for (index, (name, step)) in steps.iter().enumerate() {
+        eprintln!("\n== {name} ({} of {})", index + 1, steps.len());
+        let start = Instant::now();
+        outcome = step();
+        times.push((*name, start.elapsed()));
+        if outcome.is_err() {
+            break;
+        }
+    }
+    println!("\n{}", table(&times));
+    match outcome {
+        Ok(()) => {
+            println!("ci: all {} steps passed", steps.len());
+            Ok(())
+        }
+        Err(error) => {
+            let (failed, _) = times[times.len() - 1];
+            let left = steps.len() - times.len();
+            Err(Error::failed(format!(
+                "ci: {failed} failed (steps not run: {left}): {error}"
+            )))
+        }
+    }
+}
+
+fn table(times: &[(&str, Duration)]) -> String {
+    let total: Duration = times.iter().map(|(_, time)| time).sum();
+    let width = times
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or(0)
+        .max("total".len());
+    times
+        .iter()
+        .chain([&("total", total)])
+        .map(|(name, time)| format!("{name:width$}  {:8.1} s", time.as_secs_f64()))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_per_step_and_the_total() {
+        let times = [
+            ("a", Duration::from_millis(1500)),
+            ("longer", Duration::from_mins(1)),
+        ];
+        assert_eq!(
+            table(&times),
+            "a            1.5 s\nlonger      60.0 s\ntotal       61.5 s"
+        );
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_run_and_is_named() {
+        let steps: [Step; 3] = [
+            ("one", || Ok(())),
+            ("two", || Err(Error::failed("got 1, expected 2"))),
+            ("three", || unreachable!()),
+        ];
+        let error = run_steps(&steps).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "ci: two failed (steps not run: 1): got 1, expected 2"
+        );
+        assert!(run_steps(&steps[..1]).is_ok());
+    }
+}
