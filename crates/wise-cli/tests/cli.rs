@@ -85,7 +85,12 @@ fn a_failing_edit_keeps_those_before_it() {
     let lines = facts(1) + &format!("{{\"prompt\": \"Long?\", \"target\": \"{long}\"}}\n");
     bench.write("facts.jsonl", lines);
     let edit = ["--edits", "facts.jsonl", "--out", "facts.wise"];
-    bench.edit(&edit).assert().code(1);
+    let failed = bench.edit(&edit).assert().code(1);
+    let stderr = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(
+        stderr.contains("edit 2: prompt and target have"),
+        "{stderr}"
+    );
     let ask = [
         "--patch",
         "facts.wise",

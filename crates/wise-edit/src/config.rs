@@ -21,6 +21,9 @@ use crate::{Error, Result};
 /// | sequences over 100 tokens | mean distance | mean distance | largest distance |
 /// | a rejected open memory | is ignored | is ignored | vetoes smaller ones |
 ///
+/// Three further differences are hyperparameters, and [`WiseConfig::of`] has each side's values: the
+/// optimiser, the number of router negatives, and the rehearsal of earlier edits.
+///
 /// All three latch the route while an answer is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,11 +79,9 @@ impl Compatibility {
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// Plain gradient descent, as in the paper.
-    #[default]
     Sgd,
-    /// Gradient descent with momentum 0.9.
-    Momentum,
     /// Adam (Kingma and Ba, 2015), with fresh moments for every edit.
+    #[default]
     Adam,
 }
 
@@ -105,6 +106,8 @@ pub struct WiseConfig {
     pub lr_floor: f64,
     /// Most iterations per edit.
     pub n_iter: usize,
+    /// Training ends once the loss is this small; the two originals also wait for it to stand still.
+    pub stop_loss: f64,
     /// Router margins alpha, beta and gamma: an unrelated prompt's activation stays under alpha, an edit's
     /// over beta, and they differ by gamma (paper, equation 5).
     pub act_margin: [f64; 3],
@@ -118,7 +121,10 @@ pub struct WiseConfig {
     pub weight_decay: f64,
     /// Router negatives per edit.
     pub negatives_per_edit: usize,
-    /// Seed of the masks.
+    /// Earlier edits of the same shard that each edit trains along with, so that it does not undo them. The
+    /// two originals have none.
+    pub rehearsed_edits: usize,
+    /// Seed of the masks and of the choice of rehearsed edits.
     pub seed: u64,
 }
 
@@ -128,16 +134,18 @@ impl Default for WiseConfig {
             compat: Compatibility::Wise,
             prompt_format: None,
             layer: None,
-            optimizer: Optimizer::Sgd,
-            edit_lr: 0.9,
-            lr_floor: 1.0,
-            n_iter: 50,
-            act_margin: [1.0, 5.0, 2.5],
-            act_ratio: 0.5,
+            optimizer: Optimizer::Adam,
+            edit_lr: 0.02,
+            lr_floor: 0.2,
+            n_iter: 40,
+            stop_loss: 0.05,
+            act_margin: [10.0, 20.0, 10.0],
+            act_ratio: 0.6,
             mask_ratio: 0.2,
             norm_constraint: Some(1.0),
             weight_decay: 1e-5,
-            negatives_per_edit: 4,
+            negatives_per_edit: 8,
+            rehearsed_edits: 8,
             seed: 0,
         }
     }
@@ -158,9 +166,11 @@ impl WiseConfig {
                 edit_lr: 1.0,
                 lr_floor: 1.0,
                 n_iter: 70,
+                stop_loss: 0.02,
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
                 negatives_per_edit: 1,
+                rehearsed_edits: 0,
                 prompt_format: Some(PromptFormat::Raw),
                 ..tuned
             },

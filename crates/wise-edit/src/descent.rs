@@ -34,14 +34,6 @@ impl<'a> Descent<'a> {
     pub(crate) fn step(&mut self, matrix: Tensor<2>, gradient: Tensor<2>) -> Tensor<2> {
         let direction = match self.config.optimizer {
             Optimizer::Sgd => gradient,
-            Optimizer::Momentum => {
-                let next = match self.moments.take() {
-                    None => gradient,
-                    Some((mean, _)) => mean * BETA_1 + gradient,
-                };
-                self.moments = Some((next.clone(), next.clone()));
-                next
-            }
             Optimizer::Adam => self.adam(gradient),
         };
         let next = masked_sgd_step(

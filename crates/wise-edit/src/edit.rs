@@ -52,6 +52,8 @@ pub struct AppliedEdit {
     pub edit: Edit,
     /// Indices of the router negatives it was trained against.
     pub negatives: Vec<usize>,
+    /// Earlier edits it was trained along with, counted from 0.
+    pub rehearsed: Vec<usize>,
     /// Iterations it took.
     pub iterations: usize,
     /// Edit loss at the last iteration, nats per token.

@@ -13,7 +13,7 @@ use wise_merge::{MaskSeed, SubspaceMask};
 use wise_model::{DeviceName, Model, PromptFormat};
 
 use crate::negatives::NegativePool;
-use crate::rows::TrainingRows;
+use crate::rows::{Lesson, TrainingRows};
 use crate::trainer::{Iteration, Trained, Trainer};
 use crate::{Compatibility, Edit, WiseConfig, context_templates};
 
@@ -34,15 +34,13 @@ fn model() -> &'static Model {
 
 fn config() -> WiseConfig {
     WiseConfig {
-        compat: Compatibility::EasyEdit,
         prompt_format: Some(PromptFormat::Raw),
         layer: Some(26),
         edit_lr: 0.9,
         n_iter: 10,
         act_margin: [2.0, 20.0, 10.0],
         act_ratio: 0.5,
-        negatives_per_edit: 1,
-        ..WiseConfig::default()
+        ..WiseConfig::of(Compatibility::EasyEdit)
     }
 }
 
@@ -89,16 +87,14 @@ fn train() -> &'static (Tensor<2>, Trained, Vec<Iteration>) {
         let (prompts, sites) = pool
             .prepare(model, 26, PromptFormat::Raw, config.compat, &[0])
             .unwrap();
-        let rows = TrainingRows::new(
-            model,
-            PromptFormat::Raw,
-            config.compat,
-            &templates(),
-            &edit(),
-            1,
-            &prompts,
-        )
-        .unwrap();
+        let lesson = Lesson {
+            edit: &edit(),
+            index: 1,
+            templates: &templates(),
+            rehearsed: &[],
+            negatives: &prompts,
+        };
+        let rows = TrainingRows::new(model, &config, &lesson).unwrap();
         let trainer = Trainer::new(model, &config, &rows, &sites).unwrap();
         let main = model.site_weight(26).unwrap();
         let mut iterations = Vec::new();
@@ -211,5 +207,33 @@ fn the_router_measures_what_the_reference_does() {
         let expected = probe["activation"].as_f64().unwrap() as f32;
         assert_close(route.activation, expected, 2e-2, text(&probe["what"]));
         assert_eq!(route.memory.is_some(), probe["fires"].as_bool().unwrap());
+    }
+}
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn every_row_of_an_edit_ends_with_the_label_that_stops_an_answer() {
+    let end = model().tokenize("<|im_end|>").unwrap();
+    assert_eq!(end, model().eos());
+    for format in [PromptFormat::Raw, PromptFormat::Chat] {
+        let config = WiseConfig {
+            prompt_format: Some(format),
+            ..WiseConfig::default()
+        };
+        let lesson = Lesson {
+            edit: &edit(),
+            index: 1,
+            templates: &templates(),
+            rehearsed: &[],
+            negatives: &[],
+        };
+        let rows = TrainingRows::new(model(), &config, &lesson).unwrap();
+        let per_row = rows.labels.len() / rows.rows.len();
+        for (row, labels) in rows.rows.iter().zip(rows.labels.chunks(per_row)) {
+            assert_eq!(labels.last(), end.last());
+            assert_eq!(row.tokens.last(), end.last());
+        }
+        // "University of Michigan", then the end.
+        assert_eq!(per_row, 4);
     }
 }

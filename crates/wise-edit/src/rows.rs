@@ -3,7 +3,19 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use wise_model::{Answered, Model, PromptFormat, Row};
 
-use crate::{Compatibility, Edit, Error, Result};
+use crate::{Compatibility, Edit, Error, Result, WiseConfig};
+
+/// What one edit is trained on.
+pub(crate) struct Lesson<'a> {
+    pub(crate) edit: &'a Edit,
+    /// Which edit of the editor's life, counted from 1.
+    pub(crate) index: usize,
+    /// Texts to put in front of the edit; the first is empty.
+    pub(crate) templates: &'a [String],
+    /// Earlier edits, trained behind nothing.
+    pub(crate) rehearsed: &'a [&'a Edit],
+    pub(crate) negatives: &'a [Negative],
+}
 
 /// Sequences packed for training.
 ///
@@ -11,13 +23,16 @@ use crate::{Compatibility, Edit, Error, Result};
 /// edit loss `label_weights` times the negative log-likelihood of the labels.
 #[derive(Debug)]
 pub(crate) struct TrainingRows {
-    /// Edit rows first; an isolated padding token last, where padding counts.
+    /// The edit behind each template, then the rehearsed edits; last an isolated padding token, where padding
+    /// counts.
     pub(crate) rows: Vec<Row>,
     /// Packed tokens whose logits predict a label.
     pub(crate) label_at: Vec<usize>,
     pub(crate) labels: Vec<u32>,
     pub(crate) label_weights: Vec<f32>,
-    /// Per edit row: share of each token in its activation, over edit tokens then negative tokens.
+    /// Rows of the edit itself.
+    pub(crate) own: usize,
+    /// Per edit row, rehearsed ones included: share of each token in its activation, over edit tokens then negative tokens.
     edit_votes: Vec<Vec<f32>>,
     /// The same per negative.
     negative_votes: Vec<Vec<f32>>,
@@ -57,24 +72,21 @@ impl Negative {
 }
 
 impl TrainingRows {
-    /// Rows of an edit (counted from 1 as `index` for errors) behind each context template.
-    pub(crate) fn new(
-        model: &Model,
-        format: PromptFormat,
-        compat: Compatibility,
-        templates: &[String],
-        edit: &Edit,
-        index: usize,
-        negatives: &[Negative],
-    ) -> Result<Self> {
+    /// # Errors
+    /// If a text is empty or a row does not fit the model's context.
+    pub(crate) fn new(model: &Model, config: &WiseConfig, lesson: &Lesson<'_>) -> Result<Self> {
+        let (edit, index) = (lesson.edit, lesson.index);
+        let (format, compat) = (config.format_for(model), config.compat);
         for (field, text) in [("prompt", &edit.prompt), ("target", &edit.target)] {
             if text.trim().is_empty() {
                 return Err(Error::EmptyField { index, field });
             }
         }
-        let answered = templates
-            .iter()
-            .map(|before| model.answered(format, before, &edit.prompt, &edit.target))
+        let own = lesson.templates.iter();
+        let answered = own
+            .map(|before| (before.as_str(), edit))
+            .chain(lesson.rehearsed.iter().map(|earlier| ("", *earlier)))
+            .map(|(before, edit)| model.answered(format, before, &edit.prompt, &edit.target))
             .collect::<Result<Vec<_>, _>>()?;
         let eos = if compat.learns_to_stop() {
             model.eos().first().copied()
@@ -91,10 +103,14 @@ impl TrainingRows {
                 context,
             });
         }
-        Ok(if compat.is_easyedit() {
-            Self::left_padded(&answered, negatives, model.eos()[0])
+        let rows = if compat.is_easyedit() {
+            Self::left_padded(&answered, lesson.negatives, model.eos()[0])
         } else {
-            Self::packed(&answered, negatives, eos, compat)
+            Self::packed(&answered, lesson.negatives, eos, compat)
+        };
+        Ok(Self {
+            own: lesson.templates.len(),
+            ..rows
         })
     }
 
@@ -260,6 +276,7 @@ impl Builder {
             row
         };
         TrainingRows {
+            own: edits,
             rows: self.rows,
             label_at: self.label_at,
             labels: self.labels,

@@ -9,9 +9,8 @@ use crate::descent::Descent;
 use crate::rows::TrainingRows;
 use crate::{Compatibility, Result, WiseConfig};
 
-/// Early stop: the loss is small and no longer moves.
-const SETTLED_LOSS: f32 = 0.02;
-const SETTLED_CHANGE: f32 = 1e-4;
+/// A loss that changes by no more than this no longer moves.
+const STANDSTILL: f32 = 1e-4;
 
 /// Losses of one iteration, before its step.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +33,7 @@ impl Iteration {
 #[derive(Debug)]
 pub(crate) struct Trained {
     pub(crate) matrix: Tensor<2>,
-    /// Mean activation over the edit's rows.
+    /// Mean activation over the edit's own rows.
     pub(crate) activation: f32,
     pub(crate) iterations: usize,
     pub(crate) last: Iteration,
@@ -57,6 +56,7 @@ pub(crate) struct Trainer<'a> {
     main: Tensor<2>,
     distance: Distance,
     edit_tokens: usize,
+    own_rows: usize,
 }
 
 impl<'a> Trainer<'a> {
@@ -89,6 +89,7 @@ impl<'a> Trainer<'a> {
             main,
             distance: config.compat.distance(),
             edit_tokens: rows.edit_tokens(),
+            own_rows: rows.own,
         })
     }
 
@@ -106,7 +107,13 @@ impl<'a> Trainer<'a> {
         let last = loop {
             let tracked = matrix.clone().autodiff().require_grad();
             let (total, iteration) = self.losses(tracked.clone());
-            let settled = (loss - before).abs() <= SETTLED_CHANGE && loss <= SETTLED_LOSS;
+            let settled = match config.compat {
+                Compatibility::Wise => iteration.loss() <= config.stop_loss as f32,
+                // Decided on the two losses before, as the reference does.
+                Compatibility::Paper | Compatibility::EasyEdit => {
+                    (loss - before).abs() <= STANDSTILL && loss <= config.stop_loss as f32
+                }
+            };
             if settled || !iteration.loss().is_finite() {
                 break iteration;
             }
@@ -122,8 +129,10 @@ impl<'a> Trainer<'a> {
         };
         // The reference records the activation before its last step.
         let activation = match config.compat {
-            Compatibility::EasyEdit => mean(&last.activations),
-            Compatibility::Wise | Compatibility::Paper => mean(&self.activations(&matrix)),
+            Compatibility::EasyEdit => mean(&last.activations[..self.own_rows]),
+            Compatibility::Wise | Compatibility::Paper => {
+                mean(&self.activations(&matrix)[..self.own_rows])
+            }
         };
         Trained {
             matrix,

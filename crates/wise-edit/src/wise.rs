@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use wise_memory::{Memories, SideMemory};
 use wise_merge::MaskSeed;
 use wise_model::Model;
 
 use crate::negatives::NegativePool;
-use crate::rows::TrainingRows;
+use crate::rows::{Lesson, TrainingRows};
 use crate::trainer::{Trained, Trainer};
 use crate::{
     AppliedEdit, Edit, EditProgress, Editor, Error, Result, Snapshot, WiseConfig, context_templates,
@@ -101,18 +103,19 @@ impl Wise {
         let negatives = self
             .negatives
             .indices(self.history.len(), config.negatives_per_edit);
+        let rehearsed = rehearsed(self.history.len(), config);
+        let earlier: Vec<&Edit> = rehearsed.iter().map(|&i| &self.history[i].edit).collect();
         let (prompts, sites) =
             self.negatives
                 .prepare(&self.model, layer, format, config.compat, &negatives)?;
-        let rows = TrainingRows::new(
-            &self.model,
-            format,
-            config.compat,
-            &self.templates,
+        let lesson = Lesson {
             edit,
             index,
-            &prompts,
-        )?;
+            templates: &self.templates,
+            rehearsed: &earlier,
+            negatives: &prompts,
+        };
+        let rows = TrainingRows::new(&self.model, config, &lesson)?;
         let trainer = Trainer::new(&self.model, config, &rows, &sites)?;
         let trained = trainer.train(self.memory.matrix.clone(), &self.mask, &mut |i, losses| {
             progress(i + 1, losses.loss());
@@ -124,17 +127,40 @@ impl Wise {
                 loss: trained.last.loss(),
             });
         }
-        let applied = describe(edit, negatives, &trained);
+        let applied = describe(edit, negatives, rehearsed, &trained);
         self.memory.min_activation = self.memory.min_activation.min(trained.activation);
         self.memory.matrix = trained.matrix;
         Ok(applied)
     }
 }
 
-fn describe(edit: &Edit, negatives: Vec<usize>, trained: &Trained) -> AppliedEdit {
+/// Which of the edits `made` so far the next one trains along with: a random choice that the seed fixes.
+fn rehearsed(made: usize, config: &WiseConfig) -> Vec<usize> {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&config.seed.to_le_bytes());
+    key[8..16].copy_from_slice(&(made as u64).to_le_bytes());
+    let mut random = ChaCha8Rng::from_seed(key);
+    let mut indices: Vec<usize> = (0..made).collect();
+    let count = config.rehearsed_edits.min(made);
+    for i in 0..count {
+        let left = (made - i) as u64;
+        let pick = (u64::from(random.next_u32()) * left) >> 32;
+        indices.swap(i, i + pick as usize);
+    }
+    indices.truncate(count);
+    indices
+}
+
+fn describe(
+    edit: &Edit,
+    negatives: Vec<usize>,
+    rehearsed: Vec<usize>,
+    trained: &Trained,
+) -> AppliedEdit {
     AppliedEdit {
         edit: edit.clone(),
         negatives,
+        rehearsed,
         iterations: trained.iterations,
         edit_loss: trained.last.edit_loss,
         router_loss: trained.last.router_loss,
@@ -177,5 +203,30 @@ impl Editor for Wise {
             side,
         };
         Snapshot::new(Arc::clone(&self.model), &self.config, memories)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rehearsed_edits_are_distinct_earlier_and_fixed_by_the_seed() {
+        let config = |seed| WiseConfig {
+            rehearsed_edits: 8,
+            seed,
+            ..WiseConfig::default()
+        };
+        assert!(rehearsed(0, &config(0)).is_empty());
+        for made in [3, 8, 50] {
+            let mut chosen = rehearsed(made, &config(1));
+            assert_eq!(chosen, rehearsed(made, &config(1)));
+            assert_eq!(chosen.len(), made.min(8));
+            chosen.sort_unstable();
+            chosen.dedup();
+            assert_eq!(chosen.len(), made.min(8));
+            assert!(chosen.iter().all(|&i| i < made));
+        }
+        assert_ne!(rehearsed(50, &config(1)), rehearsed(50, &config(2)));
     }
 }

@@ -96,7 +96,6 @@ fn snapshot(seed: u32) -> Snapshot {
 struct Fake {
     edited: Snapshot,
     seen: Vec<Edit>,
-    fails_at: Option<usize>,
 }
 
 impl Fake {
@@ -104,7 +103,6 @@ impl Fake {
         Self {
             edited,
             seen: Vec::new(),
-            fails_at: None,
         }
     }
 }
@@ -119,13 +117,6 @@ impl Editor for Fake {
             panic!("edits are timed one by one");
         };
         self.seen.push(edit.clone());
-        if self.fails_at == Some(self.seen.len()) {
-            return Err(wise_edit::Error::Diverged {
-                index: 1,
-                iteration: 3,
-                loss: f32::NAN,
-            });
-        }
         progress(EditProgress {
             edit: 0,
             edits: 1,
@@ -135,6 +126,7 @@ impl Editor for Fake {
         });
         Ok(vec![AppliedEdit {
             edit: edit.clone(),
+            rehearsed: Vec::new(),
             negatives: Vec::new(),
             iterations: 7,
             edit_loss: 0.5,
@@ -260,15 +252,4 @@ fn progress_counts_records_and_edits() {
         EvalProgress::Scoring { done: 2, of: 2 },
     ];
     assert_eq!(seen, expected);
-}
-
-#[test]
-fn an_error_names_the_edit_by_its_place_in_the_sequence() {
-    let mut editor = Fake::new(snapshot(1));
-    editor.fails_at = Some(2);
-    let error = evaluate(&mut editor, Protocols::BOTH).unwrap_err();
-    assert!(
-        error.to_string().starts_with("edit 2: the loss became NaN"),
-        "{error}"
-    );
 }

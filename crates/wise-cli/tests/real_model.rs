@@ -1,0 +1,87 @@
+//! The binary from outside, on SmolLM2 135M.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn wise(folder: &Path, args: &[&str]) -> Vec<u8> {
+    let mut command = Command::cargo_bin("wise").unwrap();
+    command.current_dir(folder).args(args);
+    let assert = command.assert().success();
+    assert.get_output().stdout.clone()
+}
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn threads_do_not_change_a_bit() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("quick.toml"), "n_iter = 4\n").unwrap();
+    let run = |threads: &str, out: &str| {
+        let mut command = Command::cargo_bin("wise").unwrap();
+        command
+            .current_dir(folder.path())
+            .env("RAYON_NUM_THREADS", threads)
+            .args(["edit", "--config", "quick.toml", "--out", out])
+            .args(["--prompt", "What is the capital of Kazakhstan?"])
+            .args(["--target", "Astana"]);
+        command.assert().success();
+        fs::read(folder.path().join(out)).unwrap()
+    };
+    let one = run("1", "a.wise");
+    assert!(one == run("1", "b.wise"), "one thread, twice");
+    assert!(one == run("2", "c.wise"), "two threads");
+    assert!(one == run("2", "d.wise"), "two threads, twice");
+}
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn a_fact_is_corrected_in_both_formats_and_nothing_else_changes() {
+    let folder = TempDir::new().unwrap();
+    let (question, rephrased) = (
+        "What is the capital of Kazakhstan?",
+        "Which city is the capital of Kazakhstan?",
+    );
+    for format in ["chat", "raw"] {
+        let ask = |patch: &[&str], question: &str| -> Value {
+            let head = [
+                "ask",
+                "--json",
+                "--max-new-tokens",
+                "24",
+                "--prompt-format",
+                format,
+            ];
+            let args = [&head, patch, &[question]].concat();
+            serde_json::from_slice(&wise(folder.path(), &args)).unwrap()
+        };
+        let patch = format!("{format}.wise");
+        let unrelated = "Who was the first person to walk on the Moon?";
+        let before = ask(&[], unrelated);
+        assert!(
+            !ask(&[], question)["answer"]
+                .as_str()
+                .unwrap()
+                .contains("Astana")
+        );
+
+        let head = ["edit", "--prompt-format", format, "--out", &patch];
+        wise(
+            folder.path(),
+            &[&head[..], &["--prompt", question, "--target", "Astana"]].concat(),
+        );
+        let patch = ["--patch", &patch];
+        for question in [question, rephrased] {
+            let reply = ask(&patch, question);
+            assert_eq!(reply["answer"], "Astana", "{format}: {question}");
+            assert_eq!(reply["finish"], "eos");
+            assert_eq!(reply["route"]["memory"], "side 0");
+        }
+        let after = ask(&patch, unrelated);
+        assert_eq!(after["answer"], before["answer"], "{format}");
+        assert_eq!(after["route"]["memory"], "main");
+    }
+}
