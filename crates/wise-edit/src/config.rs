@@ -119,8 +119,9 @@ pub struct WiseConfig {
     pub norm_constraint: Option<f64>,
     /// Weight decay of gradient descent.
     pub weight_decay: f64,
-    /// Router negatives per edit.
-    pub negatives_per_edit: usize,
+    /// Router negatives per iteration. Each iteration takes the next ones of the pool, in the two originals
+    /// the same ones again.
+    pub negatives_per_step: usize,
     /// Earlier edits of the same shard that each edit trains along with, so that it does not undo them. The
     /// two originals have none.
     pub rehearsed_edits: usize,
@@ -144,7 +145,7 @@ impl Default for WiseConfig {
             mask_ratio: 0.2,
             norm_constraint: Some(1.0),
             weight_decay: 1e-5,
-            negatives_per_edit: 8,
+            negatives_per_step: 8,
             rehearsed_edits: 8,
             seed: 0,
         }
@@ -169,7 +170,7 @@ impl WiseConfig {
                 stop_loss: 0.02,
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
-                negatives_per_edit: 1,
+                negatives_per_step: 1,
                 rehearsed_edits: 0,
                 prompt_format: Some(PromptFormat::Raw),
                 ..tuned
@@ -229,7 +230,7 @@ impl WiseConfig {
         }
         let counts = [
             ("n_iter", self.n_iter),
-            ("negatives_per_edit", self.negatives_per_edit),
+            ("negatives_per_step", self.negatives_per_step),
         ];
         for (name, value) in counts {
             require(name, value, value > 0, "at least 1")?;

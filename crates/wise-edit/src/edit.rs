@@ -50,8 +50,8 @@ pub struct AppliedEdit {
     /// The edit.
     #[serde(flatten)]
     pub edit: Edit,
-    /// Indices of the router negatives it was trained against.
-    pub negatives: Vec<usize>,
+    /// The router negative it began with, counted from 0; each iteration takes the next ones in turn.
+    pub first_negative: usize,
     /// Earlier edits it was trained along with, counted from 0.
     pub rehearsed: Vec<usize>,
     /// Iterations it took.

@@ -1,10 +1,13 @@
 //! Unrelated prompts that the router learns to leave alone.
 
-use serde::Deserialize;
-use wise_model::{EditSite, Model, PromptFormat};
+use std::ops::Range;
 
-use crate::rows::Negative;
-use crate::{Compatibility, Error, Result};
+use burn::tensor::Tensor;
+use serde::Deserialize;
+use wise_model::{Model, Overlay, PromptFormat};
+
+use crate::rows::{Padding, matrix};
+use crate::{Compatibility, Error, Result, WiseConfig};
 
 /// The neutral prompts shipped with this crate, one JSON object with a `prompt` per line.
 const NEUTRAL: &str = include_str!("../data/neutral_prompts.jsonl");
@@ -22,10 +25,60 @@ pub fn neutral_prompts() -> Vec<String> {
         .collect()
 }
 
-/// Negatives and, once used, what they bring to the edit site, which no edit changes.
+/// A negative at the edit site. No edit changes any of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Negative {
+    /// Inputs of the edited matrix, `[tokens, ffn]`.
+    inputs: Tensor<2>,
+    /// What the main memory makes of them, `[tokens, hidden]`.
+    main_output: Tensor<2>,
+    /// The tokens that vote on its route.
+    scope: Range<usize>,
+}
+
+impl Negative {
+    fn new(model: &Model, config: &WiseConfig, text: &str) -> Result<Self> {
+        // The reference never puts its locality text into a chat template.
+        let format = match config.compat {
+            Compatibility::EasyEdit => PromptFormat::Raw,
+            Compatibility::Wise | Compatibility::Paper => config.format_for(model),
+        };
+        let prompt = model.prompt(format, "", text)?;
+        let scope = if config.compat.routes_by_prompt() {
+            prompt.scope
+        } else {
+            0..prompt.tokens.len()
+        };
+        let site = model.prefix(&[prompt.tokens.into()], config.layer_for(model), None)?;
+        Ok(Self {
+            main_output: model.site_output(&site, &Overlay::Main),
+            inputs: site.inputs,
+            scope,
+        })
+    }
+
+    fn tokens(&self) -> usize {
+        self.inputs.dims()[0]
+    }
+}
+
+/// Some negatives, packed one behind the other.
+#[derive(Debug, Clone)]
+pub(crate) struct NegativeBatch {
+    /// `[tokens, ffn]`.
+    pub(crate) inputs: Tensor<2>,
+    /// `[tokens, hidden]`.
+    pub(crate) main_output: Tensor<2>,
+    /// Share of each token in the activation of each negative, `[negatives, tokens]`.
+    pub(crate) votes: Tensor<2>,
+    /// Share of padding in the activation of each negative, `[negatives, 1]`, where padding counts.
+    pub(crate) padding_votes: Option<Tensor<2>>,
+}
+
+/// Negatives and, once prepared, what they bring to the edit site.
 pub(crate) struct NegativePool {
     texts: Vec<String>,
-    ready: Vec<Option<(Negative, EditSite)>>,
+    ready: Vec<Option<Negative>>,
 }
 
 impl NegativePool {
@@ -41,35 +94,97 @@ impl NegativePool {
         &self.texts
     }
 
-    /// The negatives of the `edit`-th edit of the editor's life: the next `count` in turn.
-    pub(crate) fn indices(&self, edit: usize, count: usize) -> Vec<usize> {
-        let count = count.min(self.texts.len());
-        (0..count)
-            .map(|i| (edit * count + i) % self.texts.len())
-            .collect()
+    /// The first negative of the `edit`-th edit of the editor's life, counted from 0.
+    pub(crate) fn first(&self, edit: usize, config: &WiseConfig) -> usize {
+        let stride = config.negatives_per_step;
+        edit.wrapping_mul(stride) % self.texts.len()
     }
 
+    /// The negatives of one iteration of an edit: the next few in turn, starting at `first`. The two
+    /// originals have the same for every iteration.
+    pub(crate) fn of_step(
+        &self,
+        first: usize,
+        iteration: usize,
+        config: &WiseConfig,
+    ) -> Vec<usize> {
+        let len = self.texts.len();
+        let count = config.negatives_per_step.min(len);
+        let passed = match config.compat {
+            Compatibility::Wise => iteration * count,
+            Compatibility::Paper | Compatibility::EasyEdit => 0,
+        };
+        (0..count).map(|i| (first + passed + i) % len).collect()
+    }
+
+    /// Runs every negative that an edit will meet up to the edit site, unless that was done before.
     pub(crate) fn prepare(
         &mut self,
         model: &Model,
-        layer: usize,
-        format: PromptFormat,
-        compat: Compatibility,
-        indices: &[usize],
-    ) -> Result<(Vec<Negative>, Vec<EditSite>)> {
-        let mut chosen = (Vec::new(), Vec::new());
-        for &index in indices {
-            if self.ready[index].is_none() {
-                let negative = Negative::new(model, format, compat, &self.texts[index])?;
-                let site = model.prefix(std::slice::from_ref(&negative.row), layer, None)?;
-                self.ready[index] = Some((negative, site));
-            }
-            if let Some((negative, site)) = &self.ready[index] {
-                chosen.0.push(negative.clone());
-                chosen.1.push(site.clone());
+        config: &WiseConfig,
+        first: usize,
+    ) -> Result<()> {
+        for iteration in 0..config.n_iter {
+            for index in self.of_step(first, iteration, config) {
+                if self.ready[index].is_none() {
+                    let negative = Negative::new(model, config, &self.texts[index])?;
+                    self.ready[index] = Some(negative);
+                }
             }
         }
-        Ok(chosen)
+        Ok(())
+    }
+
+    fn chosen(&self, first: usize, iteration: usize, config: &WiseConfig) -> Vec<&Negative> {
+        self.of_step(first, iteration, config)
+            .into_iter()
+            .filter_map(|index| self.ready[index].as_ref())
+            .collect()
+    }
+
+    /// Length in tokens of the longest negative that an edit starts with.
+    pub(crate) fn longest(&self, first: usize, config: &WiseConfig) -> usize {
+        let chosen = self.chosen(first, 0, config);
+        chosen.iter().map(|n| n.tokens()).max().unwrap_or(0)
+    }
+
+    /// The prepared negatives of one iteration.
+    pub(crate) fn batch(
+        &self,
+        first: usize,
+        iteration: usize,
+        config: &WiseConfig,
+        padding: Option<Padding>,
+    ) -> NegativeBatch {
+        let chosen = self.chosen(first, iteration, config);
+        let device = chosen[0].inputs.device();
+        let total: usize = chosen.iter().map(|n| n.tokens()).sum();
+        let mut start = 0;
+        let votes: Vec<Vec<f32>> = chosen
+            .iter()
+            .map(|negative| {
+                let voters = padding.map_or(negative.scope.len(), |p| p.width);
+                let mut row = vec![0.0; total];
+                for token in negative.scope.clone() {
+                    row[start + token] = 1.0 / voters as f32;
+                }
+                start += negative.tokens();
+                row
+            })
+            .collect();
+        let padding_votes = padding.map(|p| {
+            let share = |n: &&Negative| vec![(p.width - n.tokens()) as f32 / p.width as f32];
+            matrix(&chosen.iter().map(share).collect::<Vec<_>>(), &device)
+        });
+        let cat = |part: fn(&Negative) -> &Tensor<2>| {
+            Tensor::cat(chosen.iter().map(|n| part(n).clone()).collect(), 0)
+        };
+        NegativeBatch {
+            inputs: cat(|n| &n.inputs),
+            main_output: cat(|n| &n.main_output),
+            votes: matrix(&votes, &device),
+            padding_votes,
+        }
     }
 }
 
@@ -89,9 +204,16 @@ mod tests {
     #[test]
     fn negatives_take_turns() {
         let pool = NegativePool::new(vec!["a".into(), "b".into(), "c".into()]).unwrap();
-        assert_eq!(pool.indices(0, 2), [0, 1]);
-        assert_eq!(pool.indices(1, 2), [2, 0]);
-        assert_eq!(pool.indices(0, 5), [0, 1, 2]);
+        let config = |compat| WiseConfig {
+            negatives_per_step: 2,
+            ..WiseConfig::of(compat)
+        };
+        let ours = config(Compatibility::Wise);
+        assert_eq!(pool.of_step(0, 0, &ours), [0, 1]);
+        assert_eq!(pool.of_step(0, 1, &ours), [2, 0]);
+        assert_eq!(pool.of_step(pool.first(1, &ours), 0, &ours), [2, 0]);
+        let original = config(Compatibility::EasyEdit);
+        assert_eq!(pool.of_step(1, 5, &original), [1, 2]);
         assert!(NegativePool::new(Vec::new()).is_err());
     }
 }

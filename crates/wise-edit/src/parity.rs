@@ -84,18 +84,16 @@ fn train() -> &'static (Tensor<2>, Trained, Vec<Iteration>) {
         let (model, config) = (model(), config());
         let negative = text(&golden()["edit"]["loc_prompt"]).to_owned();
         let mut pool = NegativePool::new(vec![negative]).unwrap();
-        let (prompts, sites) = pool
-            .prepare(model, 26, PromptFormat::Raw, config.compat, &[0])
-            .unwrap();
+        pool.prepare(model, &config, 0).unwrap();
         let lesson = Lesson {
             edit: &edit(),
             index: 1,
             templates: &templates(),
             rehearsed: &[],
-            negatives: &prompts,
+            longest_negative: pool.longest(0, &config),
         };
         let rows = TrainingRows::new(model, &config, &lesson).unwrap();
-        let trainer = Trainer::new(model, &config, &rows, &sites).unwrap();
+        let trainer = Trainer::new(model, &config, &rows, &pool, 0).unwrap();
         let main = model.site_weight(26).unwrap();
         let mut iterations = Vec::new();
         let trained = trainer.train(main.clone(), &mask(), &mut |_, iteration| {
@@ -225,7 +223,7 @@ fn every_row_of_an_edit_ends_with_the_label_that_stops_an_answer() {
             index: 1,
             templates: &templates(),
             rehearsed: &[],
-            negatives: &[],
+            longest_negative: 0,
         };
         let rows = TrainingRows::new(model(), &config, &lesson).unwrap();
         let per_row = rows.labels.len() / rows.rows.len();

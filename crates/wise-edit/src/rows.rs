@@ -1,7 +1,7 @@
 //! The sequences one edit trains on, with the weight of each token in each loss.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use wise_model::{Answered, Model, PromptFormat, Row};
+use wise_model::{Answered, Model, Row};
 
 use crate::{Compatibility, Edit, Error, Result, WiseConfig};
 
@@ -14,7 +14,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) templates: &'a [String],
     /// Earlier edits, trained behind nothing.
     pub(crate) rehearsed: &'a [&'a Edit],
-    pub(crate) negatives: &'a [Negative],
+    /// Length of the longest negative in tokens, which padding is counted up to.
+    pub(crate) longest_negative: usize,
 }
 
 /// Sequences packed for training.
@@ -32,43 +33,19 @@ pub(crate) struct TrainingRows {
     pub(crate) label_weights: Vec<f32>,
     /// Rows of the edit itself.
     pub(crate) own: usize,
-    /// Per edit row, rehearsed ones included: share of each token in its activation, over edit tokens then negative tokens.
-    edit_votes: Vec<Vec<f32>>,
-    /// The same per negative.
-    negative_votes: Vec<Vec<f32>>,
+    /// Per edit row, rehearsed ones included: share of each token in its activation.
+    votes: Vec<Vec<f32>>,
+    /// Where padding counts: the padding token, and the length that every row is padded to.
+    pub(crate) padding: Option<Padding>,
 }
 
-/// A negative's row and the tokens that vote on its route.
-#[derive(Debug, Clone)]
-pub(crate) struct Negative {
-    pub(crate) row: Row,
-    pub(crate) scope: std::ops::Range<usize>,
-}
-
-impl Negative {
-    pub(crate) fn new(
-        model: &Model,
-        format: PromptFormat,
-        compat: Compatibility,
-        text: &str,
-    ) -> Result<Self> {
-        // The reference never puts its locality text into a chat template.
-        let format = if compat.is_easyedit() {
-            PromptFormat::Raw
-        } else {
-            format
-        };
-        let prompt = model.prompt(format, "", text)?;
-        let scope = if compat.routes_by_prompt() {
-            prompt.scope
-        } else {
-            0..prompt.tokens.len()
-        };
-        Ok(Self {
-            row: prompt.tokens.into(),
-            scope,
-        })
-    }
+/// Padding that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Padding {
+    /// The isolated token, among the packed ones.
+    pub(crate) token: usize,
+    /// Length of every row of the reference's batch.
+    pub(crate) width: usize,
 }
 
 impl TrainingRows {
@@ -104,9 +81,9 @@ impl TrainingRows {
             });
         }
         let rows = if compat.is_easyedit() {
-            Self::left_padded(&answered, lesson.negatives, model.eos()[0])
+            Self::left_padded(&answered, lesson.longest_negative, model.eos()[0])
         } else {
-            Self::packed(&answered, lesson.negatives, eos, compat)
+            Self::packed(&answered, eos, compat)
         };
         Ok(Self {
             own: lesson.templates.len(),
@@ -114,12 +91,7 @@ impl TrainingRows {
         })
     }
 
-    fn packed(
-        answered: &[Answered],
-        negatives: &[Negative],
-        eos: Option<u32>,
-        compat: Compatibility,
-    ) -> Self {
+    fn packed(answered: &[Answered], eos: Option<u32>, compat: Compatibility) -> Self {
         let mut rows = Builder::new(answered.len());
         for a in answered {
             let tokens: Vec<u32> = a.tokens.iter().copied().chain(eos).collect();
@@ -137,20 +109,14 @@ impl TrainingRows {
                 rows.label(start + t - 1, start + t, count);
             }
         }
-        for negative in negatives {
-            let start = rows.push(negative.row.tokens.clone());
-            let share = 1.0 / negative.scope.len() as f32;
-            rows.vote(negative.scope.clone().map(|t| (start + t, share)));
-        }
-        rows.finish(answered.len())
+        rows.finish(None)
     }
 
     /// What the reference implementation's batch computes: rows padded on the left to the longest, padding
     /// counted in every mean, labels in the columns past the longest prompt and never the padding token.
-    fn left_padded(answered: &[Answered], negatives: &[Negative], padding: u32) -> Self {
-        let lengths = answered.iter().map(|a| a.tokens.len());
-        let negative_lengths = negatives.iter().map(|n| n.row.tokens.len());
-        let width = lengths.chain(negative_lengths).max().unwrap_or(0);
+    fn left_padded(answered: &[Answered], longest_negative: usize, padding: u32) -> Self {
+        let longest = answered.iter().map(|a| a.tokens.len()).max().unwrap_or(0);
+        let width = longest.max(longest_negative);
         let prompts = answered.iter().map(|a| a.prompt.tokens.len());
         let first_label = prompts.max().unwrap_or(0);
 
@@ -172,25 +138,12 @@ impl TrainingRows {
                 rows.label(before, start + t, labels.len() + 1);
             }
         }
-        for negative in negatives {
-            let length = negative.row.tokens.len();
-            let start = rows.push(negative.row.tokens.clone());
-            rows.vote_with_padding(start, length, pad, width);
-        }
-        rows.finish(answered.len())
+        rows.finish(Some(Padding { token: pad, width }))
     }
 
-    /// Packed edit tokens, the padding token included; negatives follow them.
-    pub(crate) fn edit_tokens(&self) -> usize {
-        self.rows.iter().map(|row| row.tokens.len()).sum()
-    }
-
-    pub(crate) fn edit_votes(&self, device: &Device) -> Tensor<2> {
-        matrix(&self.edit_votes, device)
-    }
-
-    pub(crate) fn negative_votes(&self, device: &Device) -> Tensor<2> {
-        matrix(&self.negative_votes, device)
+    /// `[rows, tokens]`.
+    pub(crate) fn votes(&self, device: &Device) -> Tensor<2> {
+        matrix(&self.votes, device)
     }
 
     pub(crate) fn labels(&self, device: &Device) -> Tensor<1, Int> {
@@ -204,12 +157,12 @@ impl TrainingRows {
     }
 }
 
-fn matrix(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
+pub(crate) fn matrix(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
     let width = rows.first().map_or(0, Vec::len);
     Tensor::from_data(TensorData::new(rows.concat(), [rows.len(), width]), device)
 }
 
-/// Packs rows and collects votes and labels; negatives are packed last and dropped from the edit rows.
+/// Packs rows and collects votes and labels.
 struct Builder {
     rows: Vec<Row>,
     tokens: Vec<u32>,
@@ -264,25 +217,22 @@ impl Builder {
         self.label_weights.push(1.0 / (divisor * self.edits) as f32);
     }
 
-    fn finish(mut self, edits: usize) -> TrainingRows {
-        let width = self.tokens.len();
-        let negatives = self.votes.len() - edits;
-        self.rows.truncate(self.rows.len() - negatives);
+    fn finish(self, padding: Option<Padding>) -> TrainingRows {
         let dense = |votes: &Vec<(usize, f32)>| {
-            let mut row = vec![0.0; width];
+            let mut row = vec![0.0; self.tokens.len()];
             for &(token, share) in votes {
                 row[token] += share;
             }
             row
         };
         TrainingRows {
-            own: edits,
+            own: self.edits,
+            votes: self.votes.iter().map(dense).collect(),
             rows: self.rows,
             label_at: self.label_at,
             labels: self.labels,
             label_weights: self.label_weights,
-            edit_votes: self.votes[..edits].iter().map(dense).collect(),
-            negative_votes: self.votes[edits..].iter().map(dense).collect(),
+            padding,
         }
     }
 }
@@ -303,13 +253,6 @@ mod tests {
         }
     }
 
-    fn negative(tokens: &[u32]) -> Negative {
-        Negative {
-            row: tokens.to_vec().into(),
-            scope: 0..tokens.len(),
-        }
-    }
-
     const EOS: u32 = 2;
 
     #[test]
@@ -318,7 +261,7 @@ mod tests {
             answered(&[10, 11], &[12, 13]),
             answered(&[9, 10, 11], &[12, 13]),
         ];
-        let rows = TrainingRows::packed(&edit, &[negative(&[7])], Some(EOS), Compatibility::Wise);
+        let rows = TrainingRows::packed(&edit, Some(EOS), Compatibility::Wise);
         assert_eq!(rows.labels, [12, 13, EOS, 12, 13, EOS]);
         assert_eq!(rows.label_at, [1, 2, 3, 7, 8, 9]);
         assert!(rows.label_weights.iter().all(|&w| w == 1.0 / 6.0));
@@ -327,34 +270,22 @@ mod tests {
     #[test]
     fn only_the_prompt_votes_and_every_row_votes_once() {
         let edit = [answered(&[10, 11], &[12])];
-        let rows =
-            TrainingRows::packed(&edit, &[negative(&[7, 8])], Some(EOS), Compatibility::Wise);
-        assert_eq!(rows.edit_votes, [[0.5, 0.5, 0.0, 0.0, 0.0, 0.0]]);
-        assert_eq!(rows.negative_votes, [[0.0, 0.0, 0.0, 0.0, 0.5, 0.5]]);
-        assert_eq!(rows.edit_tokens(), 4);
-        let paper = TrainingRows::packed(&edit, &[], None, Compatibility::Paper);
-        assert_eq!(paper.edit_votes, [[1.0 / 3.0; 3]]);
+        let rows = TrainingRows::packed(&edit, Some(EOS), Compatibility::Wise);
+        assert_eq!(rows.votes, [[0.5, 0.5, 0.0, 0.0]]);
+        let paper = TrainingRows::packed(&edit, None, Compatibility::Paper);
+        assert_eq!(paper.votes, [[1.0 / 3.0; 3]]);
         assert_eq!(paper.labels, [12]);
     }
 
     #[test]
     fn the_reference_counts_padding_and_one_label_too_many() {
         let edit = [answered(&[10], &[12]), answered(&[9, 10], &[12])];
-        let rows = TrainingRows::left_padded(&edit, &[negative(&[7])], EOS);
-        // Packed: 10 12 | 9 10 12 | pad | 7, width 3.
+        let rows = TrainingRows::left_padded(&edit, 1, EOS);
+        // Packed: 10 12 | 9 10 12 | pad, width 3.
         let third = 1.0 / 3.0;
-        assert_eq!(
-            rows.edit_votes[0],
-            [third, third, 0.0, 0.0, 0.0, third, 0.0]
-        );
-        assert_eq!(
-            rows.edit_votes[1],
-            [0.0, 0.0, third, third, third, 0.0, 0.0]
-        );
-        assert_eq!(
-            rows.negative_votes[0],
-            [0.0, 0.0, 0.0, 0.0, 0.0, 2.0 * third, third]
-        );
+        assert_eq!(rows.votes[0], [third, third, 0.0, 0.0, 0.0, third]);
+        assert_eq!(rows.votes[1], [0.0, 0.0, third, third, third, 0.0]);
+        assert_eq!(rows.padding, Some(Padding { token: 5, width: 3 }));
         assert_eq!(rows.labels, [12, 12]);
         assert!(rows.label_weights.iter().all(|&w| w == 0.25));
         assert!(rows.rows[2].isolated);
@@ -363,7 +294,7 @@ mod tests {
     #[test]
     fn in_the_reference_a_long_locality_row_makes_prompt_tokens_labels() {
         let edit = [answered(&[10, 11], &[12])];
-        let rows = TrainingRows::left_padded(&edit, &[negative(&[7; 5])], EOS);
+        let rows = TrainingRows::left_padded(&edit, 5, EOS);
         // Width 5, labels from column 2 on: the whole row, the first predicted from padding.
         assert_eq!(rows.labels, [10, 11, 12]);
         assert_eq!(rows.label_at, [3, 0, 1]);
@@ -373,7 +304,7 @@ mod tests {
     #[test]
     fn in_the_reference_the_padding_token_is_never_a_label() {
         let edit = [answered(&[10], &[12, EOS])];
-        let rows = TrainingRows::left_padded(&edit, &[], EOS);
+        let rows = TrainingRows::left_padded(&edit, 0, EOS);
         assert_eq!(rows.labels, [12]);
     }
 }

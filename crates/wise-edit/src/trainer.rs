@@ -1,12 +1,13 @@
 //! Trains the open side memory on one edit.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use wise_memory::Distance;
 use wise_model::{EditSite, Model, Overlay};
 use wise_tensor::{label_nll, mean_of_positive};
 
 use crate::descent::Descent;
-use crate::rows::TrainingRows;
+use crate::negatives::NegativePool;
+use crate::rows::{Padding, TrainingRows};
 use crate::{Compatibility, Result, WiseConfig};
 
 /// A loss that changes by no more than this no longer moves.
@@ -43,53 +44,48 @@ pub(crate) struct Trained {
 pub(crate) struct Trainer<'a> {
     model: &'a Model,
     config: &'a WiseConfig,
+    negatives: &'a NegativePool,
+    first_negative: usize,
     site: EditSite,
     label_at: Vec<usize>,
     labels: Tensor<1, Int>,
     label_weights: Tensor<1>,
-    edit_votes: Tensor<2>,
-    negative_votes: Tensor<2>,
-    /// Inputs of the edited matrix, edit tokens then negative tokens.
-    inputs: Tensor<2>,
-    /// What the main memory makes of them.
+    votes: Tensor<2>,
+    padding: Option<Padding>,
+    /// What the main memory makes of the edit tokens.
     main_output: Tensor<2>,
     main: Tensor<2>,
     distance: Distance,
-    edit_tokens: usize,
     own_rows: usize,
 }
 
 impl<'a> Trainer<'a> {
-    /// `negatives` are the edit sites of the negatives, in the order of the votes.
+    /// The negatives must have been prepared.
     pub(crate) fn new(
         model: &'a Model,
         config: &'a WiseConfig,
         rows: &TrainingRows,
-        negatives: &[EditSite],
+        negatives: &'a NegativePool,
+        first_negative: usize,
     ) -> Result<Self> {
         let layer = config.layer_for(model);
-        let device: &Device = model.device();
+        let device = model.device();
         let site = model.prefix(&rows.rows, layer, None)?;
-        let main = model.site_weight(layer)?;
-        let mut inputs = vec![site.inputs.clone()];
-        inputs.extend(negatives.iter().map(|negative| negative.inputs.clone()));
-        let inputs = Tensor::cat(inputs, 0);
-        let main_output = inputs.clone().matmul(main.clone().transpose());
         Ok(Self {
             model,
             config,
-            site,
+            negatives,
+            first_negative,
             label_at: rows.label_at.clone(),
             labels: rows.labels(device),
             label_weights: rows.label_weights(device),
-            edit_votes: rows.edit_votes(device),
-            negative_votes: rows.negative_votes(device),
-            inputs,
-            main_output,
-            main,
+            votes: rows.votes(device),
+            padding: rows.padding,
+            main_output: model.site_output(&site, &Overlay::Main),
+            main: model.site_weight(layer)?,
             distance: config.compat.distance(),
-            edit_tokens: rows.edit_tokens(),
             own_rows: rows.own,
+            site,
         })
     }
 
@@ -106,7 +102,7 @@ impl<'a> Trainer<'a> {
         let mut iterations = 0;
         let last = loop {
             let tracked = matrix.clone().autodiff().require_grad();
-            let (total, iteration) = self.losses(tracked.clone());
+            let (total, iteration) = self.losses(&tracked, iterations);
             let settled = match config.compat {
                 Compatibility::Wise => iteration.loss() <= config.stop_loss as f32,
                 // Decided on the two losses before, as the reference does.
@@ -142,18 +138,14 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn losses(&self, matrix: Tensor<2>) -> (Tensor<1>, Iteration) {
-        let output = self.inputs.clone().matmul(matrix.transpose());
+    fn losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Iteration) {
+        let output = self.site.inputs.clone().matmul(matrix.clone().transpose());
         let distances = self.distance.between(&self.main_output, output.clone());
-        let edits = vote(&self.edit_votes, distances.clone());
-        let negatives = vote(&self.negative_votes, distances);
+        let edits = vote(&self.votes, distances.clone());
+        let negatives = self.negative_activations(matrix, distances, iteration);
         let router_loss = self.router_loss(edits.clone(), negatives);
 
-        let width = output.dims()[1];
-        let edit_output = output.slice([0..self.edit_tokens, 0..width]);
-        let logits = self
-            .model
-            .suffix(&self.site, edit_output, &self.label_at, None);
+        let logits = self.model.suffix(&self.site, output, &self.label_at, None);
         let nll = label_nll(logits, self.labels.clone());
         let edit_loss = (nll * self.label_weights.clone()).sum();
         let iteration = Iteration {
@@ -162,6 +154,30 @@ impl<'a> Trainer<'a> {
             activations: edits.detach().into_data().iter::<f32>().collect(),
         };
         (edit_loss + router_loss, iteration)
+    }
+
+    /// `edit_distances` has the padding token's, where padding counts.
+    fn negative_activations(
+        &self,
+        matrix: &Tensor<2>,
+        edit_distances: Tensor<1>,
+        iteration: usize,
+    ) -> Tensor<1> {
+        let batch = self
+            .negatives
+            .batch(self.first_negative, iteration, self.config, self.padding);
+        let output = batch.inputs.matmul(matrix.clone().transpose());
+        let activations = vote(
+            &batch.votes,
+            self.distance.between(&batch.main_output, output),
+        );
+        match (self.padding, batch.padding_votes) {
+            (Some(padding), Some(votes)) => {
+                let of_padding = edit_distances.narrow(0, padding.token, 1);
+                activations + vote(&votes, of_padding)
+            }
+            _ => activations,
+        }
     }
 
     /// Equation 5 of the paper, each hinge averaged over the rows that violate it.
@@ -178,18 +194,11 @@ impl<'a> Trainer<'a> {
     fn activations(&self, matrix: &Tensor<2>) -> Vec<f32> {
         let overlay = Overlay::Replace(matrix.clone());
         let output = self.model.site_output(&self.site, &overlay);
-        let width = output.dims()[1];
-        let main = self
-            .main_output
-            .clone()
-            .slice([0..self.edit_tokens, 0..width]);
-        let distances = self.distance.between(&main, output);
-        let rows = self.edit_votes.dims()[0];
-        let votes = self
-            .edit_votes
-            .clone()
-            .slice([0..rows, 0..self.edit_tokens]);
-        vote(&votes, distances).into_data().iter::<f32>().collect()
+        let distances = self.distance.between(&self.main_output, output);
+        vote(&self.votes, distances)
+            .into_data()
+            .iter::<f32>()
+            .collect()
     }
 }
 

@@ -98,25 +98,20 @@ impl Wise {
     ) -> Result<AppliedEdit> {
         let index = self.history.len() + 1;
         let config = &self.config;
-        let layer = config.layer_for(&self.model);
-        let format = config.format_for(&self.model);
-        let negatives = self
-            .negatives
-            .indices(self.history.len(), config.negatives_per_edit);
         let rehearsed = rehearsed(self.history.len(), config);
         let earlier: Vec<&Edit> = rehearsed.iter().map(|&i| &self.history[i].edit).collect();
-        let (prompts, sites) =
-            self.negatives
-                .prepare(&self.model, layer, format, config.compat, &negatives)?;
+        let first_negative = self.negatives.first(self.history.len(), config);
+        self.negatives
+            .prepare(&self.model, config, first_negative)?;
         let lesson = Lesson {
             edit,
             index,
             templates: &self.templates,
             rehearsed: &earlier,
-            negatives: &prompts,
+            longest_negative: self.negatives.longest(first_negative, config),
         };
         let rows = TrainingRows::new(&self.model, config, &lesson)?;
-        let trainer = Trainer::new(&self.model, config, &rows, &sites)?;
+        let trainer = Trainer::new(&self.model, config, &rows, &self.negatives, first_negative)?;
         let trained = trainer.train(self.memory.matrix.clone(), &self.mask, &mut |i, losses| {
             progress(i + 1, losses.loss());
         });
@@ -127,7 +122,7 @@ impl Wise {
                 loss: trained.last.loss(),
             });
         }
-        let applied = describe(edit, negatives, rehearsed, &trained);
+        let applied = describe(edit, first_negative, rehearsed, &trained);
         self.memory.min_activation = self.memory.min_activation.min(trained.activation);
         self.memory.matrix = trained.matrix;
         Ok(applied)
@@ -153,13 +148,13 @@ fn rehearsed(made: usize, config: &WiseConfig) -> Vec<usize> {
 
 fn describe(
     edit: &Edit,
-    negatives: Vec<usize>,
+    first_negative: usize,
     rehearsed: Vec<usize>,
     trained: &Trained,
 ) -> AppliedEdit {
     AppliedEdit {
         edit: edit.clone(),
-        negatives,
+        first_negative,
         rehearsed,
         iterations: trained.iterations,
         edit_loss: trained.last.edit_loss,

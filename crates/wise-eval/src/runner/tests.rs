@@ -127,7 +127,7 @@ impl Editor for Fake {
         Ok(vec![AppliedEdit {
             edit: edit.clone(),
             rehearsed: Vec::new(),
-            negatives: Vec::new(),
+            first_negative: 0,
             iterations: 7,
             edit_loss: 0.5,
             router_loss: 0.0,
