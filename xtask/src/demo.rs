@@ -46,9 +46,9 @@ const FACTS: [Fact; 5] = [
 ];
 
 const UNRELATED: [&str; 4] = [
-    "What is the capital of France?",
-    "What is the capital of Australia?",
     "Who was the first person to walk on the Moon?",
+    "What is the official language of Brazil?",
+    "What color is the sky on a clear day?",
     "What is 2 plus 2?",
 ];
 

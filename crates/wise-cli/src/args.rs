@@ -51,7 +51,7 @@ pub struct ModelArgs {
 
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// How questions are put to the model: raw or chat [default: chat if the model has a chat template]
+    /// How questions are put to the model: raw or chat [default: chat if the model has a chat template; raw with --compat paper or easyedit]
     #[arg(long, value_name = "FORMAT")]
     pub prompt_format: Option<PromptFormat>,
     /// Whose WISE to run: wise, paper or easyedit [default: wise]
@@ -66,7 +66,7 @@ pub struct ConfigArgs {
     /// JSONL file of unrelated prompts (key `prompt`) for the router [default: a neutral set]
     #[arg(long, value_name = "FILE")]
     pub negatives: Option<PathBuf>,
-    /// Seed of the random subspace
+    /// Seed of the random subspace and of the choice of rehearsed edits
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
 }

@@ -199,6 +199,70 @@ fn a_damaged_patch() {
 }
 
 #[test]
+fn a_patch_whose_matrix_has_another_shape() {
+    let bench = Bench::new();
+    let edit = ["--prompt", "a", "--target", "b", "--out", "facts.wise"];
+    bench.edit(&edit).assert().success();
+    let bytes = fs::read(bench.path("facts.wise")).unwrap();
+    let at = bytes.windows(7).position(|w| w == b"[32,64]").unwrap();
+    let turned = [&bytes[..at], b"[64,32]", &bytes[at + 7..]].concat();
+    bench.write("facts.wise", turned);
+    let mut command = bench.wise("ask", &["--patch", "facts.wise", "Hello"]);
+    fails(
+        &mut command,
+        &["down_proj", "[64, 32]", "expected [32, 64]"],
+    );
+}
+
+#[test]
+fn an_end_of_sequence_token_that_does_not_exist() {
+    let bench = Bench::new();
+    bench.write("model/generation_config.json", r#"{"eos_token_id": 999}"#);
+    fails(
+        &mut ask(&bench),
+        &["token 999 is out of range", "less than 257"],
+    );
+}
+
+#[test]
+fn a_model_that_never_stops_cannot_be_taught_to() {
+    let bench = Bench::new();
+    let mut config = common::config();
+    config["eos_token_id"] = json!(null);
+    bench.write("model/config.json", config.to_string());
+    bench.write("model/tokenizer_config.json", "{}");
+    let edit = ["--prompt", "a", "--target", "b", "--out", "facts.wise"];
+    fails(
+        &mut bench.edit(&edit),
+        &["no end-of-sequence token", "hint: "],
+    );
+}
+
+#[test]
+fn a_negative_longer_than_the_context() {
+    let bench = Bench::new();
+    let long = "n".repeat(common::CONTEXT);
+    bench.write(
+        "negatives.jsonl",
+        format!("{{\"prompt\": \"Short\"}}\n{{\"prompt\": \"{long}\"}}\n"),
+    );
+    let edit = [
+        "--prompt",
+        "a",
+        "--target",
+        "b",
+        "--negatives",
+        "negatives.jsonl",
+        "--out",
+        "f.wise",
+    ];
+    fails(
+        &mut bench.edit(&edit),
+        &["router negative 2", "expected at most 256"],
+    );
+}
+
+#[test]
 fn unusable_places_to_write() {
     let bench = Bench::new();
     bench.write("file", "");

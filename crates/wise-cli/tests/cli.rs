@@ -79,6 +79,18 @@ fn the_patch_holds_only_the_subspace_and_opens_with_any_reader() {
 }
 
 #[test]
+fn a_fact_can_be_corrected_again() {
+    let bench = Bench::new();
+    let lines =
+        ["Land", "Sea"].map(|t| format!("{{\"prompt\": \"Where is Ys?\", \"target\": \"{t}\"}}\n"));
+    bench.write("facts.jsonl", lines.concat());
+    let edit = ["--edits", "facts.jsonl", "--out", "facts.wise", "--json"];
+    let summary = json(&bench.edit(&edit).assert().success().get_output().stdout);
+    assert_eq!(summary["edits"][1]["target"], "Sea");
+    assert_eq!(summary["edits"][1]["rehearsed"], serde_json::json!([]));
+}
+
+#[test]
 fn a_failing_edit_keeps_those_before_it() {
     let bench = Bench::new();
     let long = "x".repeat(2 * common::CONTEXT);

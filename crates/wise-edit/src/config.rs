@@ -21,8 +21,11 @@ use crate::{Error, Result};
 /// | sequences over 100 tokens | mean distance | mean distance | largest distance |
 /// | a rejected open memory | is ignored | is ignored | vetoes smaller ones |
 ///
-/// Three further differences are hyperparameters, and [`WiseConfig::of`] has each side's values: the
-/// optimiser, the number of router negatives, and the rehearsal of earlier edits.
+/// | router negatives | the next of the pool in each iteration | the same in each | the same in each, never in a chat template |
+/// | training ends early | once the loss is under `stop_loss` | and stands still | and stands still |
+///
+/// Their hyperparameters differ too; [`WiseConfig::of`] has each side's, the optimiser, the prompt format and
+/// the rehearsal of earlier edits among them.
 ///
 /// All three latch the route while an answer is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -93,7 +96,8 @@ pub enum Optimizer {
 pub struct WiseConfig {
     /// Whose WISE to run.
     pub compat: Compatibility,
-    /// How questions are put to the model; by default chat where it has a template.
+    /// How questions are put to the model; by default chat where it has a template, and raw for the two
+    /// originals.
     pub prompt_format: Option<PromptFormat>,
     /// Layer whose FFN value matrix is edited; by default about 0.77 of the way up.
     pub layer: Option<usize>,
@@ -162,7 +166,12 @@ impl WiseConfig {
         };
         match compat {
             Compatibility::Wise => tuned,
-            Compatibility::Paper | Compatibility::EasyEdit => Self {
+            Compatibility::Paper => Self {
+                compat,
+                act_ratio: 1.0,
+                ..Self::of(Compatibility::EasyEdit)
+            },
+            Compatibility::EasyEdit => Self {
                 optimizer: Optimizer::Sgd,
                 edit_lr: 1.0,
                 lr_floor: 1.0,
@@ -193,10 +202,7 @@ impl WiseConfig {
     pub fn router(&self) -> ThresholdRouter {
         ThresholdRouter {
             distance: self.compat.distance(),
-            act_ratio: match self.compat {
-                Compatibility::Paper => 1.0,
-                Compatibility::Wise | Compatibility::EasyEdit => self.act_ratio,
-            },
+            act_ratio: self.act_ratio,
             reference_quirks: self.compat.is_easyedit(),
         }
     }
@@ -226,7 +232,18 @@ impl WiseConfig {
             "at most 1",
         )?;
         for value in self.act_margin {
-            require("act_margin", value, value >= 0.0, "0 or more")?;
+            let holds = value >= 0.0 && value.is_finite();
+            require("act_margin", value, holds, "0 or more")?;
+        }
+        let (floor, stop) = (self.lr_floor, self.stop_loss);
+        require("lr_floor", floor, (0.0..=1.0).contains(&floor), "0 to 1")?;
+        let holds = stop >= 0.0 && stop.is_finite();
+        require("stop_loss", stop, holds, "0 or more")?;
+        let needs_eos = self.compat != Compatibility::Paper;
+        if needs_eos && model.eos().is_empty() {
+            return Err(Error::NoEos {
+                model: model.name().to_owned(),
+            });
         }
         let counts = [
             ("n_iter", self.n_iter),

@@ -56,7 +56,7 @@ pub struct AppliedEdit {
     pub rehearsed: Vec<usize>,
     /// Iterations it took.
     pub iterations: usize,
-    /// Edit loss at the last iteration, nats per token.
+    /// Edit loss at the last iteration, nats per token: the edit's plus the rehearsed edits'.
     pub edit_loss: f32,
     /// Router loss at the last iteration.
     pub router_loss: f32,

@@ -36,6 +36,20 @@ pub enum Error {
     /// There is nothing to train the router against.
     #[error("no router negatives, expected at least one unrelated prompt")]
     NoNegatives,
+    /// A router negative cannot be run.
+    #[error("router negative {index}: {source}")]
+    Negative {
+        /// Which one, counted from 1.
+        index: usize,
+        /// Why not.
+        source: Box<wise_model::Error>,
+    },
+    /// Nothing tells the model to stop.
+    #[error("the model {model} has no end-of-sequence token, expected one in its configuration")]
+    NoEos {
+        /// Name of the model.
+        model: String,
+    },
     /// A hyperparameter is out of its range.
     #[error("{name} is {got}, expected {expected}")]
     Hyperparameter {
@@ -65,6 +79,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Model(error) => error.hint(),
+            Self::Negative { source, .. } => source.hint(),
+            Self::NoEos { .. } => {
+                Some("add eos_token_id to generation_config.json, or use --compat paper".to_owned())
+            }
             Self::EmptyField { .. } => Some("give every edit a prompt and a target".to_owned()),
             Self::EditTooLong { .. } => Some("shorten the prompt or the target".to_owned()),
             Self::Diverged { .. } => Some("lower edit_lr in the configuration".to_owned()),

@@ -1,13 +1,14 @@
 //! Unrelated prompts that the router learns to leave alone.
 
-use std::ops::Range;
-
 use burn::tensor::Tensor;
 use serde::Deserialize;
-use wise_model::{Model, Overlay, PromptFormat};
+use wise_model::{Model, Overlay, Prompt, PromptFormat, Row};
 
 use crate::rows::{Padding, matrix};
 use crate::{Compatibility, Error, Result, WiseConfig};
+
+/// Negatives that are run up to the edit site together.
+const GROUP: usize = 16;
 
 /// The neutral prompts shipped with this crate, one JSON object with a `prompt` per line.
 const NEUTRAL: &str = include_str!("../data/neutral_prompts.jsonl");
@@ -28,38 +29,38 @@ pub fn neutral_prompts() -> Vec<String> {
 /// A negative at the edit site. No edit changes any of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Negative {
-    /// Inputs of the edited matrix, `[tokens, ffn]`.
+    /// Inputs of the edited matrix at the tokens that vote on its route, `[tokens, ffn]`.
     inputs: Tensor<2>,
     /// What the main memory makes of them, `[tokens, hidden]`.
     main_output: Tensor<2>,
-    /// The tokens that vote on its route.
-    scope: Range<usize>,
 }
 
 impl Negative {
-    fn new(model: &Model, config: &WiseConfig, text: &str) -> Result<Self> {
-        // The reference never puts its locality text into a chat template.
-        let format = match config.compat {
-            Compatibility::EasyEdit => PromptFormat::Raw,
-            Compatibility::Wise | Compatibility::Paper => config.format_for(model),
-        };
-        let prompt = model.prompt(format, "", text)?;
-        let scope = if config.compat.routes_by_prompt() {
-            prompt.scope
-        } else {
-            0..prompt.tokens.len()
-        };
-        let site = model.prefix(&[prompt.tokens.into()], config.layer_for(model), None)?;
-        Ok(Self {
-            main_output: model.site_output(&site, &Overlay::Main),
-            inputs: site.inputs,
-            scope,
-        })
-    }
-
     fn tokens(&self) -> usize {
         self.inputs.dims()[0]
     }
+}
+
+/// A negative's tokens, and those that vote on its route.
+fn prompt(model: &Model, config: &WiseConfig, text: &str) -> Result<Prompt, wise_model::Error> {
+    // The reference never puts its locality text into a chat template.
+    let format = match config.compat {
+        Compatibility::EasyEdit => PromptFormat::Raw,
+        Compatibility::Wise | Compatibility::Paper => config.format_for(model),
+    };
+    let mut prompt = model.prompt(format, "", text)?;
+    let (got, context) = (prompt.tokens.len(), model.config().context);
+    if got > context {
+        return Err(wise_model::Error::TooLong {
+            what: "negative",
+            got,
+            context,
+        });
+    }
+    if !config.compat.routes_by_prompt() {
+        prompt.scope = 0..prompt.tokens.len();
+    }
+    Ok(prompt)
 }
 
 /// Some negatives, packed one behind the other.
@@ -127,10 +128,36 @@ impl NegativePool {
         for iteration in 0..config.n_iter {
             for index in self.of_step(first, iteration, config) {
                 if self.ready[index].is_none() {
-                    let negative = Negative::new(model, config, &self.texts[index])?;
-                    self.ready[index] = Some(negative);
+                    self.prepare_group(model, config, index / GROUP * GROUP)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Negatives are run in groups of fixed members, so that the rounding of each does not depend on which
+    /// edit met it first.
+    fn prepare_group(&mut self, model: &Model, config: &WiseConfig, start: usize) -> Result<()> {
+        let texts = self.texts[start..].iter().take(GROUP);
+        let prompts = texts
+            .zip(start + 1..)
+            .map(|(text, index)| {
+                prompt(model, config, text).map_err(|source| Error::Negative {
+                    index,
+                    source: Box::new(source),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let rows: Vec<Row> = prompts.iter().map(|p| p.tokens.clone().into()).collect();
+        let site = model.prefix(&rows, config.layer_for(model), None)?;
+        let main_output = model.site_output(&site, &Overlay::Main);
+        for (i, prompt) in prompts.iter().enumerate() {
+            let start_of_scope = site.layout.rows()[i].start + prompt.scope.start;
+            let voters = |x: &Tensor<2>| x.clone().narrow(0, start_of_scope, prompt.scope.len());
+            self.ready[start + i] = Some(Negative {
+                inputs: voters(&site.inputs),
+                main_output: voters(&main_output),
+            });
         }
         Ok(())
     }
@@ -163,12 +190,11 @@ impl NegativePool {
         let votes: Vec<Vec<f32>> = chosen
             .iter()
             .map(|negative| {
-                let voters = padding.map_or(negative.scope.len(), |p| p.width);
+                let voters = padding.map_or(negative.tokens(), |p| p.width);
                 let mut row = vec![0.0; total];
-                for token in negative.scope.clone() {
-                    row[start + token] = 1.0 / voters as f32;
-                }
-                start += negative.tokens();
+                let end = start + negative.tokens();
+                row[start..end].fill(1.0 / voters as f32);
+                start = end;
                 row
             })
             .collect();

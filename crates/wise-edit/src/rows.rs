@@ -80,20 +80,25 @@ impl TrainingRows {
                 context,
             });
         }
-        let rows = if compat.is_easyedit() {
-            Self::left_padded(&answered, lesson.longest_negative, model.eos()[0])
-        } else {
-            Self::packed(&answered, eos, compat)
+        let rows = match model.eos().first() {
+            Some(&padding) if compat.is_easyedit() => {
+                Self::left_padded(&answered, lesson.longest_negative, padding)
+            }
+            _ => Self::packed(&answered, lesson.templates.len(), eos, compat),
         };
-        Ok(Self {
-            own: lesson.templates.len(),
-            ..rows
-        })
+        if rows.labels.is_empty() {
+            let field = "target";
+            return Err(Error::EmptyField { index, field });
+        }
+        Ok(rows)
     }
 
-    fn packed(answered: &[Answered], eos: Option<u32>, compat: Compatibility) -> Self {
-        let mut rows = Builder::new(answered.len());
-        for a in answered {
+    /// The first `own` are the edit behind its templates. The edit loss is the mean over them plus the mean
+    /// over the rehearsed edits.
+    fn packed(answered: &[Answered], own: usize, eos: Option<u32>, compat: Compatibility) -> Self {
+        let mut rows = Builder::default();
+        for (i, a) in answered.iter().enumerate() {
+            let peers = if i < own { own } else { answered.len() - own };
             let tokens: Vec<u32> = a.tokens.iter().copied().chain(eos).collect();
             let scope = if compat.routes_by_prompt() {
                 a.prompt.scope.clone()
@@ -106,10 +111,10 @@ impl TrainingRows {
             let start = rows.push(tokens);
             rows.vote(scope.map(|t| (start + t, share)));
             for t in labels {
-                rows.label(start + t - 1, start + t, count);
+                rows.label(start + t - 1, start + t, count * peers);
             }
         }
-        rows.finish(None)
+        rows.finish(own, None)
     }
 
     /// What the reference implementation's batch computes: rows padded on the left to the longest, padding
@@ -120,7 +125,7 @@ impl TrainingRows {
         let prompts = answered.iter().map(|a| a.prompt.tokens.len());
         let first_label = prompts.max().unwrap_or(0);
 
-        let mut rows = Builder::new(answered.len());
+        let mut rows = Builder::default();
         let starts: Vec<usize> = answered
             .iter()
             .map(|a| rows.push(a.tokens.clone()))
@@ -135,10 +140,10 @@ impl TrainingRows {
                 .collect();
             for &t in &labels {
                 let before = if t == 0 { pad } else { start + t - 1 };
-                rows.label(before, start + t, labels.len() + 1);
+                rows.label(before, start + t, (labels.len() + 1) * answered.len());
             }
         }
-        rows.finish(Some(Padding { token: pad, width }))
+        rows.finish(answered.len(), Some(Padding { token: pad, width }))
     }
 
     /// `[rows, tokens]`.
@@ -163,6 +168,7 @@ pub(crate) fn matrix(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
 }
 
 /// Packs rows and collects votes and labels.
+#[derive(Default)]
 struct Builder {
     rows: Vec<Row>,
     tokens: Vec<u32>,
@@ -170,22 +176,9 @@ struct Builder {
     label_at: Vec<usize>,
     labels: Vec<u32>,
     label_weights: Vec<f32>,
-    edits: usize,
 }
 
 impl Builder {
-    fn new(edits: usize) -> Self {
-        Self {
-            rows: Vec::new(),
-            tokens: Vec::new(),
-            votes: Vec::new(),
-            label_at: Vec::new(),
-            labels: Vec::new(),
-            label_weights: Vec::new(),
-            edits,
-        }
-    }
-
     fn push(&mut self, tokens: Vec<u32>) -> usize {
         let start = self.tokens.len();
         self.tokens.extend(&tokens);
@@ -214,10 +207,10 @@ impl Builder {
     fn label(&mut self, at: usize, token: usize, divisor: usize) {
         self.label_at.push(at);
         self.labels.push(self.tokens[token]);
-        self.label_weights.push(1.0 / (divisor * self.edits) as f32);
+        self.label_weights.push(1.0 / divisor as f32);
     }
 
-    fn finish(self, padding: Option<Padding>) -> TrainingRows {
+    fn finish(self, own: usize, padding: Option<Padding>) -> TrainingRows {
         let dense = |votes: &Vec<(usize, f32)>| {
             let mut row = vec![0.0; self.tokens.len()];
             for &(token, share) in votes {
@@ -226,7 +219,7 @@ impl Builder {
             row
         };
         TrainingRows {
-            own: self.edits,
+            own,
             votes: self.votes.iter().map(dense).collect(),
             rows: self.rows,
             label_at: self.label_at,
@@ -261,18 +254,30 @@ mod tests {
             answered(&[10, 11], &[12, 13]),
             answered(&[9, 10, 11], &[12, 13]),
         ];
-        let rows = TrainingRows::packed(&edit, Some(EOS), Compatibility::Wise);
+        let rows = TrainingRows::packed(&edit, edit.len(), Some(EOS), Compatibility::Wise);
         assert_eq!(rows.labels, [12, 13, EOS, 12, 13, EOS]);
         assert_eq!(rows.label_at, [1, 2, 3, 7, 8, 9]);
         assert!(rows.label_weights.iter().all(|&w| w == 1.0 / 6.0));
     }
 
     #[test]
+    fn rehearsed_edits_weigh_as_much_together_as_the_edit() {
+        let edit = [
+            answered(&[10], &[12]),
+            answered(&[9, 10], &[12]),
+            answered(&[20], &[21, 22, 23]),
+        ];
+        let rows = TrainingRows::packed(&edit, 2, Some(EOS), Compatibility::Wise);
+        assert_eq!(rows.own, 2);
+        assert_eq!(rows.label_weights, [0.25; 8]);
+    }
+
+    #[test]
     fn only_the_prompt_votes_and_every_row_votes_once() {
         let edit = [answered(&[10, 11], &[12])];
-        let rows = TrainingRows::packed(&edit, Some(EOS), Compatibility::Wise);
+        let rows = TrainingRows::packed(&edit, edit.len(), Some(EOS), Compatibility::Wise);
         assert_eq!(rows.votes, [[0.5, 0.5, 0.0, 0.0]]);
-        let paper = TrainingRows::packed(&edit, None, Compatibility::Paper);
+        let paper = TrainingRows::packed(&edit, edit.len(), None, Compatibility::Paper);
         assert_eq!(paper.votes, [[1.0 / 3.0; 3]]);
         assert_eq!(paper.labels, [12]);
     }

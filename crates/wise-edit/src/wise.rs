@@ -1,5 +1,6 @@
 //! The WISE editor.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -76,7 +77,7 @@ impl Wise {
         &self.templates
     }
 
-    /// The router negatives, as [`AppliedEdit::negatives`] counts them.
+    /// The router negatives, as [`AppliedEdit::first_negative`] counts them.
     pub fn negatives(&self) -> &[String] {
         self.negatives.texts()
     }
@@ -98,7 +99,7 @@ impl Wise {
     ) -> Result<AppliedEdit> {
         let index = self.history.len() + 1;
         let config = &self.config;
-        let rehearsed = rehearsed(self.history.len(), config);
+        let rehearsed = rehearsed(&self.history, edit, config);
         let earlier: Vec<&Edit> = rehearsed.iter().map(|&i| &self.history[i].edit).collect();
         let first_negative = self.negatives.first(self.history.len(), config);
         self.negatives
@@ -115,7 +116,7 @@ impl Wise {
         let trained = trainer.train(self.memory.matrix.clone(), &self.mask, &mut |i, losses| {
             progress(i + 1, losses.loss());
         });
-        if !trained.last.loss().is_finite() {
+        if !trained.last.loss().is_finite() || !trained.activation.is_finite() {
             return Err(Error::Diverged {
                 index,
                 iteration: trained.iterations + 1,
@@ -129,16 +130,22 @@ impl Wise {
     }
 }
 
-/// Which of the edits `made` so far the next one trains along with: a random choice that the seed fixes.
-fn rehearsed(made: usize, config: &WiseConfig) -> Vec<usize> {
+/// Which earlier edits the next one trains along with: a random choice that the seed fixes, among the newest
+/// of each prompt. An edit that the next one corrects is not among them.
+fn rehearsed(history: &[AppliedEdit], edit: &Edit, config: &WiseConfig) -> Vec<usize> {
+    let prompt = |i: usize| history[i].edit.prompt.trim();
+    let newest: HashMap<&str, usize> = (0..history.len()).map(|i| (prompt(i), i)).collect();
+    let mut indices: Vec<usize> = (0..history.len())
+        .filter(|&i| newest[prompt(i)] == i && prompt(i) != edit.prompt.trim())
+        .collect();
+
     let mut key = [0; 32];
     key[..8].copy_from_slice(&config.seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(made as u64).to_le_bytes());
+    key[8..16].copy_from_slice(&(history.len() as u64).to_le_bytes());
     let mut random = ChaCha8Rng::from_seed(key);
-    let mut indices: Vec<usize> = (0..made).collect();
-    let count = config.rehearsed_edits.min(made);
+    let count = config.rehearsed_edits.min(indices.len());
     for i in 0..count {
-        let left = (made - i) as u64;
+        let left = (indices.len() - i) as u64;
         let pick = (u64::from(random.next_u32()) * left) >> 32;
         indices.swap(i, i + pick as usize);
     }
@@ -205,23 +212,55 @@ impl Editor for Wise {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rehearsed_edits_are_distinct_earlier_and_fixed_by_the_seed() {
-        let config = |seed| WiseConfig {
+    fn made(prompts: &[&str]) -> Vec<AppliedEdit> {
+        let applied = |prompt: &&str| AppliedEdit {
+            edit: Edit::new(*prompt, "answer"),
+            first_negative: 0,
+            rehearsed: Vec::new(),
+            iterations: 1,
+            edit_loss: 0.0,
+            router_loss: 0.0,
+            activation: 1.0,
+        };
+        prompts.iter().map(applied).collect()
+    }
+
+    fn config(seed: u64) -> WiseConfig {
+        WiseConfig {
             rehearsed_edits: 8,
             seed,
             ..WiseConfig::default()
-        };
-        assert!(rehearsed(0, &config(0)).is_empty());
-        for made in [3, 8, 50] {
-            let mut chosen = rehearsed(made, &config(1));
-            assert_eq!(chosen, rehearsed(made, &config(1)));
-            assert_eq!(chosen.len(), made.min(8));
+        }
+    }
+
+    #[test]
+    fn rehearsed_edits_are_distinct_earlier_and_fixed_by_the_seed() {
+        let next = Edit::new("next", "answer");
+        assert!(rehearsed(&[], &next, &config(0)).is_empty());
+        for count in [3, 8, 50] {
+            let names: Vec<String> = (0..count).map(|i| format!("prompt {i}")).collect();
+            let history = made(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let mut chosen = rehearsed(&history, &next, &config(1));
+            assert_eq!(chosen, rehearsed(&history, &next, &config(1)));
+            if count == 50 {
+                assert_ne!(chosen, rehearsed(&history, &next, &config(2)));
+            }
             chosen.sort_unstable();
             chosen.dedup();
-            assert_eq!(chosen.len(), made.min(8));
-            assert!(chosen.iter().all(|&i| i < made));
+            assert_eq!(chosen.len(), count.min(8));
+            assert!(chosen.iter().all(|&i| i < count));
         }
-        assert_ne!(rehearsed(50, &config(1)), rehearsed(50, &config(2)));
+    }
+
+    #[test]
+    fn a_fact_that_was_corrected_again_is_rehearsed_with_its_last_answer_only() {
+        let history = made(&["a", "b", " a"]);
+        let mut chosen = rehearsed(&history, &Edit::new("c", "answer"), &config(0));
+        chosen.sort_unstable();
+        assert_eq!(chosen, [1, 2]);
+        assert_eq!(
+            rehearsed(&history, &Edit::new("a ", "other"), &config(0)),
+            [1]
+        );
     }
 }

@@ -94,6 +94,14 @@ pub enum Error {
         /// The model's context in tokens.
         context: usize,
     },
+    /// A token that the embedding table does not have.
+    #[error("token {got} is out of range, expected less than {vocab_size} (the embedding's rows)")]
+    TokenOutOfRange {
+        /// The token id.
+        got: u32,
+        /// Rows of the embedding table.
+        vocab_size: usize,
+    },
     /// A layer index that the model does not have.
     #[error("layer {got} is out of range, expected 0 to {}", layers - 1)]
     LayerOutOfRange {
@@ -153,6 +161,7 @@ impl Error {
             Self::Malformed { .. } | Self::Checksum { .. } => {
                 "the file may be truncated; download or copy it again"
             }
+            Self::TokenOutOfRange { .. } => "the tokenizer and the weights do not belong together",
             Self::MissingFile { .. } => {
                 "give the folder that holds config.json, tokenizer.json and *.safetensors, or a .gguf file"
             }

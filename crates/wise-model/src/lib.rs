@@ -41,6 +41,6 @@ pub use model::{EditSite, Model, Overlay};
 pub use prompt::{Answered, Prompt, PromptFormat};
 pub use source::{
     ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,
-    TensorSource, cache_dir, expected_tensors, open,
+    TensorSource, cache_dir, expected_tensors, is_cached, open,
 };
 pub use wise_tensor::DeviceName;

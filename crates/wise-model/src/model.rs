@@ -71,6 +71,7 @@ impl Model {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
         LoadReport::check(&files.config, files.tensors.as_ref())?;
+        check_tokens(&files.eos, &files.config)?;
         let chat = files
             .chat_template
             .as_ref()
@@ -262,6 +263,9 @@ impl Model {
         if rows.is_empty() || rows.iter().any(|row| row.tokens.is_empty()) {
             return Err(Error::Empty { what: "sequence" });
         }
+        for row in rows {
+            check_tokens(&row.tokens, self.config())?;
+        }
         match rows.iter().map(|row| past + row.tokens.len()).max() {
             Some(got) if got > context => Err(Error::TooLong {
                 what: "sequence",
@@ -270,5 +274,13 @@ impl Model {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+fn check_tokens(tokens: &[u32], config: &Config) -> Result<()> {
+    let vocab_size = config.vocab_size;
+    match tokens.iter().find(|&&token| token as usize >= vocab_size) {
+        Some(&got) => Err(Error::TokenOutOfRange { got, vocab_size }),
+        None => Ok(()),
     }
 }

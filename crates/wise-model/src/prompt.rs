@@ -96,11 +96,8 @@ impl Model {
         let scope = match format {
             PromptFormat::Raw if before.is_empty() => 0..tokens.len(),
             _ => {
-                let text = text.trim();
-                let start = full.rfind(text).ok_or_else(|| {
-                    Error::ChatTemplate("the rendered prompt lacks the user's message".to_owned())
-                })?;
-                overlapping(&encoding, &(start..start + text.len()))
+                let bytes = self.message(format, &full, text.trim())?;
+                overlapping(&encoding, &bytes)
             }
         };
         Ok(Prompt { tokens, scope })
@@ -174,6 +171,19 @@ impl Model {
                 model: self.name().to_owned(),
             }),
         }
+    }
+
+    /// Where the user's words stand in a rendered prompt, in bytes: their last occurrence between what the
+    /// template writes before a message and what it writes after it.
+    fn message(&self, format: PromptFormat, full: &str, text: &str) -> Result<Range<usize>> {
+        const STAND_IN: &str = "\u{1}message\u{1}";
+        let lacks = || Error::ChatTemplate("the prompt lacks the user's message".to_owned());
+        let frame = self.prompt_text(format, "", STAND_IN)?;
+        let (head, tail) = frame.split_once(STAND_IN).ok_or_else(lacks)?;
+        let end = full.len().saturating_sub(tail.len());
+        let inside = full.get(head.len()..end).ok_or_else(lacks)?;
+        let start = head.len() + inside.rfind(text).ok_or_else(lacks)?;
+        Ok(start..start + text.len())
     }
 
     /// A chat template writes its special tokens itself.

@@ -207,3 +207,19 @@ fn perplexity_agrees() {
     let expected = golden["ppl"]["ppl"].as_f64().unwrap();
     assert_close(perplexity, expected, expected, "perplexity");
 }
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn only_the_users_words_vote_even_where_the_template_repeats_them() {
+    for text in ["a", "assistant", "im", "What is the capital of Peru?"] {
+        let prompt = model()
+            .prompt(wise_model::PromptFormat::Chat, "", text)
+            .unwrap();
+        let voters = model()
+            .detokenize(&prompt.tokens[prompt.scope.clone()])
+            .unwrap();
+        assert_eq!(voters, text);
+        // After the message the template writes "<|im_end|>\n<|im_start|>assistant\n".
+        assert_eq!(prompt.tokens.len() - prompt.scope.end, 6);
+    }
+}

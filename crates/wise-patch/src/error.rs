@@ -51,8 +51,18 @@ pub enum Error {
         /// Its id.
         got: String,
     },
+    /// The patch's matrix has another shape than the model's.
+    #[error("the patch's {matrix} is {got:?}, expected {expected:?}")]
+    Shape {
+        /// Hugging Face name of the matrix.
+        matrix: String,
+        /// Its shape in the patch.
+        got: [usize; 2],
+        /// Its shape in the model.
+        expected: [usize; 2],
+    },
     /// A mask or its values do not fit.
-    #[error(transparent)]
+    #[error("the patch's subspace does not fit its values: {0}")]
     Mask(#[from] wise_merge::Error),
     /// The model could not be asked.
     #[error(transparent)]

@@ -21,7 +21,7 @@ pub struct Manifest {
     pub config: WiseConfig,
     /// Texts put in front of every prompt in training.
     pub templates: Vec<String>,
-    /// Router negatives, as the edits count them.
+    /// Router negatives; the edits count them from 0.
     pub negatives: Vec<String>,
     /// Side memories, oldest first.
     pub shards: Vec<Shard>,

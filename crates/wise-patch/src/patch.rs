@@ -44,8 +44,7 @@ impl Patch {
             .iter::<f32>()
             .collect();
         let mask = memory.mask.draw(matrix.len())?;
-        let inside_only =
-            (0..matrix.len()).all(|i| mask.contains(i) || matrix[i].to_bits() == main[i].to_bits());
+        let inside_only = (0..matrix.len()).all(|i| mask.contains(i) || matrix[i] == main[i]);
         let values = if inside_only {
             mask.gather(&matrix)?
         } else {
@@ -193,11 +192,15 @@ impl Patch {
                 got,
             });
         }
-        let main: Vec<f32> = model
-            .site_weight(site.layer)?
-            .into_data()
-            .iter::<f32>()
-            .collect();
+        let main = model.site_weight(site.layer)?;
+        if main.dims() != site.shape {
+            return Err(Error::Shape {
+                matrix: site.matrix.clone(),
+                got: site.shape,
+                expected: main.dims(),
+            });
+        }
+        let main: Vec<f32> = main.into_data().iter::<f32>().collect();
         let side = self
             .manifest
             .shards

@@ -35,7 +35,7 @@ pub fn run(output: Output) {
         burn: "0.22.1",
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         devices: devices.into_iter().map(examine).collect(),
-        smollm2_cached: cache.join("models").join("smollm2").is_dir(),
+        smollm2_cached: wise_model::is_cached("smollm2"),
         cache: cache.display().to_string(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory("MemTotal"),

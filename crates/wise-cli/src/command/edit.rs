@@ -9,7 +9,7 @@ use wise_patch::Patch;
 
 use crate::args::EditArgs;
 use crate::error::{Error, Result};
-use crate::output::{Output, bar};
+use crate::output::{self, Output, bar};
 use crate::{command, config};
 
 #[derive(Debug, Serialize)]
@@ -59,7 +59,17 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
             ));
         });
         // Saved after every edit, so that whatever stops the next one loses only that.
-        for applied in applied.inspect_err(|_| bar.finish_and_clear())? {
+        let applied = applied.inspect_err(|_| {
+            bar.finish_and_clear();
+            if !done.is_empty() {
+                let (made, of) = (done.len(), edits.len());
+                output::note(&format!(
+                    "{made} of {of} edits are saved in {}",
+                    args.out.display()
+                ));
+            }
+        });
+        for applied in applied? {
             Patch::from_editor(&editor)?.save(&args.out)?;
             let seconds = started.elapsed().as_secs_f64();
             done.push(Done { applied, seconds });
@@ -88,12 +98,12 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
 
 /// Finds out now, not after minutes of training, whether the patch can be written.
 fn check_out(path: &Path, force: bool) -> Result<()> {
-    if path.exists() && !force {
-        return Err(Error::Exists(path.to_owned()));
-    }
     if path.is_dir() {
         let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
         return Err(Error::write(path, source));
+    }
+    if path.exists() && !force {
+        return Err(Error::Exists(path.to_owned()));
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

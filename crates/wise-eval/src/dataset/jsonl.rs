@@ -6,10 +6,8 @@ use wise_edit::Edit;
 use super::lines::{Fault, Fields};
 use super::{Locality, Record};
 
-const RECORD_KEYS: [&str; 5] = ["prompt", "target", "subject", "rephrase", "locality"];
-
-/// Those of an edit, then those that only evaluations use.
-const EDIT_KEYS: [&str; 6] = [
+/// Those of an edit, then those that only evaluations use; portability is not scored yet.
+const KEYS: [&str; 6] = [
     "prompt",
     "target",
     "subject",
@@ -19,7 +17,7 @@ const EDIT_KEYS: [&str; 6] = [
 ];
 
 pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
-    fields.only(&RECORD_KEYS)?;
+    fields.only(&KEYS)?;
     let Edit {
         prompt,
         target,
@@ -35,7 +33,7 @@ pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
 }
 
 pub(super) fn edit(fields: &Fields) -> Result<Edit, Fault> {
-    fields.only(&EDIT_KEYS)?;
+    fields.only(&KEYS)?;
     texts(fields)
 }
 

@@ -233,7 +233,7 @@ fn an_empty_prompt_or_target() {
 #[test]
 fn an_unknown_key_is_refused_only_in_jsonl() {
     let line = r#"{"prompt": "p", "target": "t", "targe": "u"}"#;
-    let expected = "only prompt, target, subject, rephrase, locality";
+    let expected = "only prompt, target, subject, rephrase, locality, portability";
     check_bad(Format::Jsonl, line, r#"the unknown key "targe""#, expected);
     let line = r#"{"prompt": "p", "target": "t", "locality": {"prompt": "q", "loc": "r"}}"#;
     check_bad(

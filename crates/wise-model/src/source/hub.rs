@@ -158,7 +158,7 @@ mod online {
     }
 
     fn is_absent(error: &ApiError) -> bool {
-        error.to_string().contains("404")
+        error.to_string().contains("status: 404")
     }
 
     /// `owner/name` and the revision after an `@`, `main` without one.

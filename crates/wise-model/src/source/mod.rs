@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
 
 pub use chat::{ChatTemplate, Message};
-pub use fetch::cache_dir;
+pub use fetch::{cache_dir, is_cached};
 pub(crate) use map::hex;
 pub use report::{LoadReport, Misshaped, expected_tensors};
 

@@ -43,6 +43,17 @@ pub(super) struct Named {
     unsupported: Option<&'static str>,
 }
 
+impl Named {
+    fn path(&self, cache: &Path) -> PathBuf {
+        cache.join("models").join(self.name).join(self.file)
+    }
+
+    /// A file gets its name only once it is whole; its size guards against what happened since.
+    fn is_whole(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|found| found.len() == self.bytes)
+    }
+}
+
 const MODELS: &[Named] = &[
     Named {
         name: "smollm2",
@@ -98,6 +109,11 @@ pub fn cache_dir() -> PathBuf {
     }
 }
 
+/// Whether a named model has been downloaded.
+pub fn is_cached(name: &str) -> bool {
+    named(name).is_some_and(|model| model.is_whole(&model.path(&cache_dir())))
+}
+
 /// The model of this name.
 pub(super) fn named(name: &str) -> Option<&'static Named> {
     MODELS.iter().find(|model| model.name == name)
@@ -144,11 +160,11 @@ fn fetch_with(
     progress: Report<'_>,
     download: Download<'_>,
 ) -> Result<PathBuf> {
-    let folder = cache.join("models").join(model.name);
-    let path = folder.join(model.file);
-    if fs::metadata(&path).is_ok_and(|found| found.len() == model.bytes) {
+    let path = model.path(cache);
+    if model.is_whole(&path) {
         return Ok(path);
     }
+    let folder = path.parent().unwrap_or(cache).to_owned();
     fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
     let mut assembled = temporary_file(&folder).map_err(io_error("write in", &folder))?;
     let mut hasher = Sha256::new();

@@ -105,7 +105,8 @@ fn generation_eos(folder: &Path) -> Result<Option<Vec<u32>>> {
         return Ok(None);
     };
     let config: GenerationConfig = parse(&path, &text)?;
-    Ok(config.eos_token_id.map(Vec::from))
+    let ids = config.eos_token_id.map(Vec::from);
+    Ok(ids.filter(|ids: &Vec<u32>| !ids.is_empty()))
 }
 
 /// `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`.
