@@ -41,8 +41,12 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Model: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file
-    #[arg(long, default_value = "smollm2", value_name = "MODEL")]
+    #[arg(
+        long,
+        default_value = "smollm2",
+        value_name = "MODEL",
+        help = "Model: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file"
+    )]
     pub model: String,
     /// Device: cpu, wgpu or cuda:N
     #[arg(long, default_value_t, value_name = "DEVICE")]
