@@ -18,5 +18,6 @@ pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
         subject: fields.optional("subject")?,
         rephrase: fields.optional("rephrase_prompt")?,
         locality,
+        portability: None,
     })
 }

@@ -29,6 +29,7 @@ pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
         subject,
         rephrase: fields.optional("rephrase")?,
         locality: locality(fields)?,
+        portability: fields.get("portability").cloned(),
     })
 }
 

@@ -27,6 +27,9 @@ pub struct Record {
     pub rephrase: Option<String>,
     /// An unrelated prompt, whose answer shall stay as it is.
     pub locality: Option<Locality>,
+    /// What follows from the edit, as the file has it. Not scored yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portability: Option<serde_json::Value>,
 }
 
 /// A prompt that an edit must leave alone.

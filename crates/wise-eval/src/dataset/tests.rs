@@ -53,6 +53,7 @@ fn zsre() {
         "case_id": 0}"#
         .replace('\n', "");
     let expected = Record {
+        portability: None,
         prompt: "What university?".to_owned(),
         target: "University of Michigan".to_owned(),
         subject: Some(text("WH")),
@@ -72,6 +73,7 @@ fn counterfact() {
         "locality_prompt": "MR speaks", "locality_ground_truth": "French"}"#
         .replace('\n', "");
     let expected = Record {
+        portability: None,
         prompt: "The mother tongue of DD is".to_owned(),
         target: "English".to_owned(),
         subject: Some(text("DD")),
@@ -104,6 +106,7 @@ fn jsonl_takes_a_locality_with_and_without_an_answer() {
 #[test]
 fn what_a_record_lacks_is_none() {
     let bare = Record {
+        portability: None,
         prompt: "p".to_owned(),
         target: "t".to_owned(),
         subject: None,
@@ -330,4 +333,13 @@ fn formats_have_names() {
             .unwrap_err()
             .contains("expected zsre, counterfact or jsonl")
     );
+}
+
+#[test]
+fn portability_is_kept_as_it_is_and_no_editor_sees_it() {
+    let line = r#"{"prompt": "p", "target": "t", "portability": {"prompt": "q", "answer": "r"}}"#;
+    let record = one(Format::Jsonl, line);
+    assert_eq!(record.portability.as_ref().unwrap()["answer"], "r");
+    let edit = serde_json::to_value(record.edit()).unwrap();
+    assert_eq!(edit, serde_json::json!({"prompt": "p", "target": "t"}));
 }

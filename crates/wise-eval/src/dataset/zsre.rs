@@ -19,5 +19,6 @@ pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
         subject: fields.optional("subject")?,
         rephrase: fields.optional("rephrase")?,
         locality,
+        portability: None,
     })
 }

@@ -14,6 +14,7 @@ const SIDE: Route = Route {
 
 fn record(locality: bool) -> Record {
     Record {
+        portability: None,
         prompt: "Where is A?".to_owned(),
         target: "B".to_owned(),
         subject: None,

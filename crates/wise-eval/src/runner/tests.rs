@@ -144,6 +144,7 @@ impl Editor for Fake {
 /// One record with everything, one with nothing but an edit.
 fn records() -> Vec<Record> {
     let bare = Record {
+        portability: None,
         prompt: "Where is E?".to_owned(),
         target: "in F".to_owned(),
         subject: None,
@@ -151,6 +152,7 @@ fn records() -> Vec<Record> {
         locality: None,
     };
     let full = Record {
+        portability: None,
         prompt: "Where is A?".to_owned(),
         target: "in B".to_owned(),
         subject: Some("A".to_owned()),
