@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use wise_tensor::{clamp_around, masked_sgd_step};
 
-use crate::{Compatibility, Optimizer, WiseConfig};
+use crate::{Optimizer, WiseConfig};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -42,7 +42,7 @@ impl<'a> Descent<'a> {
             self.mask,
             self.rate(),
             self.config.weight_decay,
-            self.config.compat == Compatibility::EasyEdit,
+            self.config.compat.is_easyedit(),
         );
         self.steps += 1;
         match self.config.norm_constraint {

@@ -15,13 +15,13 @@ const STANDSTILL: f32 = 1e-4;
 
 /// Losses of one iteration, before its step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Iteration {
+pub(crate) struct Iteration {
     /// Mean negative log-likelihood of the target.
-    pub edit_loss: f32,
+    pub(crate) edit_loss: f32,
     /// Sum of the three margin terms.
-    pub router_loss: f32,
+    pub(crate) router_loss: f32,
     /// Routing activation of every edit row.
-    pub activations: Vec<f32>,
+    pub(crate) activations: Vec<f32>,
 }
 
 impl Iteration {
@@ -139,7 +139,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Iteration) {
-        let output = self.site.inputs.clone().matmul(matrix.clone().transpose());
+        let output = self.output(matrix);
         let distances = self.distance.between(&self.main_output, output.clone());
         let edits = vote(&self.votes, distances.clone());
         let negatives = self.negative_activations(matrix, distances, iteration);
@@ -191,9 +191,14 @@ impl<'a> Trainer<'a> {
             + mean_of_positive(edits.neg() + beta)
     }
 
-    fn activations(&self, matrix: &Tensor<2>) -> Vec<f32> {
+    /// What the side memory makes of the edit tokens, `[tokens, hidden]`.
+    fn output(&self, matrix: &Tensor<2>) -> Tensor<2> {
         let overlay = Overlay::Replace(matrix.clone());
-        let output = self.model.site_output(&self.site, &overlay);
+        self.model.site_output(&self.site, &overlay)
+    }
+
+    fn activations(&self, matrix: &Tensor<2>) -> Vec<f32> {
+        let output = self.output(matrix);
         let distances = self.distance.between(&self.main_output, output);
         vote(&self.votes, distances)
             .into_data()

@@ -31,12 +31,11 @@
 //! model's answer.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wise_edit::{Compatibility, Wise};
-use wise_model::PromptFormat;
+use wise_model::{PromptFormat, replace_file};
 
 use crate::protocol::Means;
 use crate::{Error, Format, RecordScores, Result, Scores, peak_memory_bytes, table};
@@ -157,13 +156,7 @@ impl Report {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let mut file = temporary(folder).map_err(Error::io("write", &path))?;
-        file.write_all(&bytes).map_err(Error::io("write", &path))?;
-        file.as_file()
-            .sync_all()
-            .map_err(Error::io("write", &path))?;
-        let persisted = file.persist(&path).map_err(|error| error.error);
-        persisted.map_err(Error::io("write", &path))?;
+        replace_file(&path, &bytes).map_err(Error::io("write", &path))?;
         Ok(path)
     }
 
@@ -171,14 +164,6 @@ impl Report {
     pub fn table(&self) -> String {
         table::render(&self.summary, self.edits)
     }
-}
-
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is its owner's alone; a report is not. The umask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]

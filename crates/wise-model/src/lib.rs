@@ -21,6 +21,7 @@
 //! # Ok::<(), wise_model::Error>(())
 //! ```
 
+mod atomic;
 mod cache;
 mod config;
 mod decoder;
@@ -32,6 +33,7 @@ mod prompt;
 mod rope;
 mod source;
 
+pub use atomic::replace_file;
 pub use cache::KvCache;
 pub use config::{Config, Family, RopeScaling};
 pub use error::{Error, Result};

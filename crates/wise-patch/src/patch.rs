@@ -1,7 +1,6 @@
 //! The patch file.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use wise_edit::{Snapshot, Wise};
 use wise_memory::{Memories, SideMemory};
 use wise_merge::MaskSeed;
-use wise_model::{Config, Model};
+use wise_model::{Config, Model, replace_file};
 
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
 use crate::{Error, Result};
@@ -88,20 +87,11 @@ impl Patch {
     /// [`Error::Io`]; nothing is left under `path` that was not there before.
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = self.to_bytes(path)?;
-        let io = |source| Error::Io {
+        replace_file(path, &bytes).map_err(|source| Error::Io {
             action: "save",
             path: path.to_owned(),
             source,
-        };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut file = temporary(folder).map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(path).map_err(|e| io(e.error))?;
-        Ok(())
+        })
     }
 
     fn to_bytes(&self, path: &Path) -> Result<Vec<u8>> {
@@ -214,14 +204,6 @@ impl Patch {
         };
         Ok(Snapshot::new(model, &self.manifest.config, memories))
     }
-}
-
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is its owner's alone; a patch is not. The umask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 fn tensor_name(shard: usize) -> String {

@@ -15,10 +15,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::map::{hex, io_error};
 use super::{ARCHITECTURES, Progress, Report};
+use crate::atomic::temporary_file;
 use crate::{Error, Result};
 
 /// One part of a model's file.
@@ -194,15 +194,6 @@ fn fetch_with(
         .persist(&path)
         .map_err(|e| io_error("write", &path)(e.error))?;
     Ok(path)
-}
-
-/// A temporary file that, once renamed, is as readable to others as any new file: users may share
-/// a cache.
-fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 /// Appends a member of a wheel to `out`.
