@@ -34,6 +34,18 @@ pub enum Error {
         /// What should be there.
         expected: String,
     },
+    /// An element of a file that is one JSON array is not what its format asks for.
+    #[error("{}, record {record}: got {got}, expected {expected}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The element, counted from 1.
+        record: usize,
+        /// What is there.
+        got: String,
+        /// What should be there.
+        expected: String,
+    },
     /// A file has no records.
     #[error("{} has no records, expected at least one", .0.display())]
     Empty(PathBuf),
@@ -77,7 +89,12 @@ impl Error {
             Self::Line { .. } => Some(
                 "correct that line, or check that the file has the format asked for".to_owned(),
             ),
-            Self::Empty(_) => Some("give a file with a JSON object a line".to_owned()),
+            Self::Record { .. } => Some(
+                "correct that record, or check that the file has the format asked for".to_owned(),
+            ),
+            Self::Empty(_) => {
+                Some("give a file with a JSON object a line, or an array of them".to_owned())
+            }
             Self::TooFew { got, .. } => Some(format!("ask for at most {got} records")),
             Self::NoneAskedFor => Some("leave the number out to use every record".to_owned()),
             Self::Json(_) => None,

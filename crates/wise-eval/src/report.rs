@@ -23,12 +23,12 @@
 //! `generalization_contains`. They are of the model after its last edit; `before` has both again, for the
 //! unedited model, with `locality` null. Then `seconds_per_edit` and `peak_memory_bytes`, null where unknown.
 //!
-//! A record has its texts (`prompt`, `target`, `subject`, `rephrase`, `locality` with `prompt` and `answer`),
-//! `seconds` and `iterations` of its edit, `teacher_forced` and `generation` and, for the unedited model, `before`
-//! with both again. Under `teacher_forced`, `reliability`, `generalization` and `locality` have a `score` and the
-//! `route`: `memory` (null: main memory), `activation`, `threshold`. Under `generation` they also have the
-//! `answer`, why it ended (`finish`: `eos` or `length`), and `contains` or, under `locality`, the `unedited`
-//! model's answer.
+//! A record has its texts (`prompt`, `target`, `subject`, `rephrase` and, where it has them, the lists `locality`
+//! and `portability` of objects with `prompt` and `answer`, and `ood`), `seconds` and `iterations` of its edit,
+//! `teacher_forced` and `generation` and, for the unedited model, `before` with both again. Under `teacher_forced`,
+//! `reliability`, `generalization` and `locality` have a `score` and the `route`: `memory` (null: main memory),
+//! `activation`, `threshold`. Under `generation` they also have the `answer`, why it ended (`finish`: `eos` or
+//! `length`), and `contains` or, under `locality`, the `unedited` model's answer.
 
 use std::fs;
 use std::path::{Path, PathBuf};

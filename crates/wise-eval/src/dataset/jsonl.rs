@@ -1,44 +1,42 @@
 //! This project's own format, the same for edits and for evaluations.
 
-use serde_json::Value;
 use wise_edit::Edit;
 
-use super::lines::{Fault, Fields};
-use super::{Locality, Record};
+use super::fields::{Fault, Fields, Node};
+use super::{Probe, Record};
 
-/// Those of an edit, then those that only evaluations use; portability is not scored yet.
-const KEYS: [&str; 6] = [
+/// Those of an edit, then those that only evaluations use.
+const KEYS: [&str; 7] = [
     "prompt",
     "target",
     "subject",
     "rephrase",
     "locality",
     "portability",
+    "ood",
 ];
 
+const PROBE_KEYS: [&str; 2] = ["prompt", "answer"];
+
 pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
-    fields.only(&KEYS)?;
     let Edit {
         prompt,
         target,
         subject,
-    } = texts(fields)?;
+    } = edit(fields)?;
     Ok(Record {
         prompt,
         target,
         subject,
         rephrase: fields.optional("rephrase")?,
-        locality: locality(fields)?,
-        portability: fields.get("portability").cloned(),
+        locality: probes(fields, "locality", unrelated)?,
+        portability: probes(fields, "portability", consequence)?,
+        ood: fields.optional("ood")?,
     })
 }
 
 pub(super) fn edit(fields: &Fields) -> Result<Edit, Fault> {
     fields.only(&KEYS)?;
-    texts(fields)
-}
-
-fn texts(fields: &Fields) -> Result<Edit, Fault> {
     Ok(Edit {
         prompt: fields.text("prompt")?,
         target: fields.text("target")?.trim().to_owned(),
@@ -46,18 +44,40 @@ fn texts(fields: &Fields) -> Result<Edit, Fault> {
     })
 }
 
-fn locality(fields: &Fields) -> Result<Option<Locality>, Fault> {
-    if let None | Some(Value::Null | Value::String(_)) = fields.get("locality") {
-        let prompt = fields.optional("locality")?;
-        return Ok(prompt.map(|prompt| Locality {
+/// None, one or a list of them.
+fn probes(
+    fields: &Fields,
+    key: &str,
+    probe: fn(&Node) -> Result<Probe, Fault>,
+) -> Result<Vec<Probe>, Fault> {
+    let Some(node) = fields.given(key) else {
+        return Ok(Vec::new());
+    };
+    let nodes = node.list().unwrap_or_else(|_| vec![node]);
+    nodes.iter().map(probe).collect()
+}
+
+fn unrelated(node: &Node) -> Result<Probe, Fault> {
+    if node.is_text() {
+        let prompt = node.text("a text")?;
+        return Ok(Probe {
             prompt,
             answer: None,
-        }));
+        });
     }
-    let inner = fields.object("locality", "locality.")?;
-    inner.only(&["prompt", "answer"])?;
-    Ok(Some(Locality {
-        prompt: inner.text("prompt")?,
-        answer: inner.optional("answer")?,
-    }))
+    let fields = node.object("a text or an object")?;
+    fields.only(&PROBE_KEYS)?;
+    Ok(Probe {
+        prompt: fields.text("prompt")?,
+        answer: fields.optional("answer")?,
+    })
+}
+
+fn consequence(node: &Node) -> Result<Probe, Fault> {
+    let fields = node.object("an object")?;
+    fields.only(&PROBE_KEYS)?;
+    Ok(Probe {
+        prompt: fields.text("prompt")?,
+        answer: Some(fields.text("answer")?),
+    })
 }

@@ -19,7 +19,7 @@ use wise_model::{Finish, GenerateOptions, Generation};
 
 use super::normalise::{contains, matches};
 use super::{RouteTaken, mean};
-use crate::{Locality, Record, Result};
+use crate::{Probe, Record, Result};
 
 /// Most tokens of an answer.
 pub const MAX_NEW_TOKENS: usize = 32;
@@ -95,7 +95,7 @@ impl Means {
 
 /// The unedited model's answer to the locality prompt.
 pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Option<Generation>> {
-    let Some(locality) = &record.locality else {
+    let Some(locality) = record.locality.first() else {
         return Ok(None);
     };
     Ok(Some(ask(unedited, &locality.prompt)?.generation))
@@ -108,7 +108,7 @@ pub(super) fn score(
 ) -> Result<Scores> {
     let asked =
         |prompt: &str| -> Result<Matched> { Ok(matched(&record.target, ask(snapshot, prompt)?)) };
-    let kept = |(locality, before): (&Locality, &Generation)| -> Result<Unchanged> {
+    let kept = |(locality, before): (&Probe, &Generation)| -> Result<Unchanged> {
         Ok(unchanged(before, ask(snapshot, &locality.prompt)?))
     };
     Ok(Scores {
@@ -116,7 +116,7 @@ pub(super) fn score(
         generalization: record.rephrase.as_deref().map(asked).transpose()?,
         locality: record
             .locality
-            .as_ref()
+            .first()
             .zip(reference)
             .map(kept)
             .transpose()?,

@@ -92,7 +92,7 @@ pub(super) fn score(
 }
 
 fn show_locality(snapshot: &Snapshot, record: &Record) -> Result<Option<TeacherForced>> {
-    let Some(locality) = &record.locality else {
+    let Some(locality) = record.locality.first() else {
         return Ok(None);
     };
     let Some(answer) = &locality.answer else {

@@ -4,7 +4,7 @@ use wise_model::Finish;
 
 use super::*;
 use crate::protocol::Measured;
-use crate::{Locality, Record, generation, teacher_forced};
+use crate::{Probe, Record, generation, teacher_forced};
 
 const SIDE: Route = Route {
     memory: Some(0),
@@ -14,15 +14,16 @@ const SIDE: Route = Route {
 
 fn record(locality: bool) -> Record {
     Record {
-        portability: None,
         prompt: "Where is A?".to_owned(),
         target: "B".to_owned(),
-        subject: None,
-        rephrase: None,
-        locality: locality.then(|| Locality {
-            prompt: "Who is C?".to_owned(),
-            answer: None,
-        }),
+        locality: locality
+            .then(|| Probe {
+                prompt: "Who is C?".to_owned(),
+                answer: None,
+            })
+            .into_iter()
+            .collect(),
+        ..Record::default()
     }
 }
 

@@ -9,7 +9,7 @@ use wise_model::{
 };
 
 use super::*;
-use crate::Locality;
+use crate::Probe;
 
 fn config() -> Config {
     Config {
@@ -144,23 +144,20 @@ impl Editor for Fake {
 /// One record with everything, one with nothing but an edit.
 fn records() -> Vec<Record> {
     let bare = Record {
-        portability: None,
         prompt: "Where is E?".to_owned(),
         target: "in F".to_owned(),
-        subject: None,
-        rephrase: None,
-        locality: None,
+        ..Record::default()
     };
     let full = Record {
-        portability: None,
         prompt: "Where is A?".to_owned(),
         target: "in B".to_owned(),
         subject: Some("A".to_owned()),
         rephrase: Some("A is where?".to_owned()),
-        locality: Some(Locality {
+        locality: vec![Probe {
             prompt: "Who is C?".to_owned(),
             answer: Some("That is D".to_owned()),
-        }),
+        }],
+        ..Record::default()
     };
     vec![full, bare]
 }

@@ -1,0 +1,47 @@
+//! What every data set is turned into.
+
+use serde::{Deserialize, Serialize};
+use wise_edit::Edit;
+
+/// One record of a benchmark. What it lacks is not scored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// The question or beginning of a text to edit.
+    pub prompt: String,
+    /// The answer or continuation it shall get.
+    pub target: String,
+    /// What the fact is about; its case need not be that of the prompt.
+    pub subject: Option<String>,
+    /// The prompt in other words, for generalization.
+    pub rephrase: Option<String>,
+    /// Unrelated prompts, whose answers shall stay as they are. An answer is fed in under the teacher-forced
+    /// protocol and used nowhere else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locality: Vec<Probe>,
+    /// What follows from the edit: prompts with the answers they shall then get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portability: Vec<Probe>,
+    /// A whole text outside the edit's distribution, which the edit should make likelier or leave plausible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ood: Option<String>,
+}
+
+/// A prompt that is not the edit's own, put to the model after editing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The prompt.
+    pub prompt: String,
+    /// Its answer, if known.
+    pub answer: Option<String>,
+}
+
+impl Record {
+    /// What an editor may see.
+    pub fn edit(&self) -> Edit {
+        Edit {
+            prompt: self.prompt.clone(),
+            target: self.target.clone(),
+            subject: self.subject.clone(),
+        }
+    }
+}
