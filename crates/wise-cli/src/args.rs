@@ -142,7 +142,7 @@ pub struct EvalArgs {
     /// Data set
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Its format: zsre, counterfact or jsonl
+    /// Its format: zsre, counterfact, hallucination, temporal, qaedit or jsonl
     #[arg(long, value_name = "FORMAT")]
     pub format: Format,
     /// How many edits, from the start of the file [default: all]
