@@ -43,7 +43,7 @@ pub mod report;
 mod runner;
 mod table;
 
-pub use dataset::{Format, Probe, Record, read, read_edits, read_negatives};
+pub use dataset::{Format, Probe, Record, file_sha256, read, read_edits, read_negatives};
 pub use error::{Error, Result};
 pub use peak_memory::peak_memory_bytes;
 pub use protocol::{Means, Measured, Protocols, RouteTaken, generation, teacher_forced};

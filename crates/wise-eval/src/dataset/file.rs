@@ -7,9 +7,18 @@ use std::path::Path;
 use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::fields::{self, Fault, Fields};
 use crate::{Error, Result};
+
+/// The sha256 of a file, as lower-case hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(format!("{:x}", Sha256::digest(bytes(path)?)))
+}
 
 /// Reads the first `limit` objects, or all of them.
 pub(super) fn read<T>(

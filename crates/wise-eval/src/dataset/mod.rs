@@ -15,6 +15,7 @@ use std::path::Path;
 
 use wise_edit::Edit;
 
+pub use file::sha256 as file_sha256;
 pub use format::Format;
 pub use record::{Probe, Record};
 

@@ -140,3 +140,13 @@ fn a_broken_array() {
         "trailing characters at line 2",
     );
 }
+
+#[test]
+fn the_sum_of_a_file() {
+    let (folder, path) = file("abc");
+    // FIPS 180-2, appendix B.1.
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(file_sha256(&path).unwrap(), expected);
+    let error = file_sha256(&folder.path().join("none")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot read "), "{error}");
+}
