@@ -64,7 +64,10 @@ pub struct ConfigArgs {
     /// Layer to edit, from 0
     #[arg(long, value_name = "N")]
     pub layer: Option<usize>,
-    /// TOML file of hyperparameters, such as `n_iter = 70`
+    /// Hyperparameters of a model family, or none [default: the model's own, if it has one]
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// TOML file of hyperparameters, such as `n_iter = 70`; they win over the preset's
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// JSONL file of unrelated prompts (key `prompt`) for the router [default: a neutral set]
@@ -151,9 +154,33 @@ pub struct EvalArgs {
     /// What to score
     #[arg(long, value_enum, default_value_t = Protocol::Both)]
     pub protocol: Protocol,
-    /// Folder for metrics.json
+    /// Who edits
+    #[arg(long, value_enum, default_value_t = EditorName::Wise)]
+    pub editor: EditorName,
+    /// Shuffle the records by this seed [default: as in the file]
+    #[arg(long, value_name = "SEED")]
+    pub order: Option<u64>,
+    /// Text file whose perplexity is taken before and after the edits
+    #[arg(long, value_name = "FILE")]
+    pub held_text: Option<PathBuf>,
+    /// Windows of 512 tokens to take of the held text, spread evenly
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    pub held_windows: usize,
+    /// Folder of the run: metrics.json and everything it needs to go on after an interruption
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Go on with the interrupted run in --out, or begin it
+    #[arg(long)]
+    pub resume: bool,
+    /// Take the unedited model's answers from this earlier run over the same records
+    #[arg(long, value_name = "RUN")]
+    pub baseline: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EditorName {
+    /// WISE: side memories behind a router
+    Wise,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

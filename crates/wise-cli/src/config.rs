@@ -1,40 +1,55 @@
-//! Hyperparameters from the defaults, a TOML file and flags, the later ones winning.
+//! Hyperparameters from the defaults, a preset, a TOML file and flags, the later ones winning.
 
 use toml::Table;
 use wise_edit::{Compatibility, WiseConfig, neutral_prompts};
 
 use crate::args::ConfigArgs;
 use crate::error::{Error, Result};
+use crate::preset;
 
-/// The hyperparameters that the arguments describe.
-pub fn resolve(args: &ConfigArgs) -> Result<WiseConfig> {
-    let file = match &args.config {
-        None => Table::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-            text.parse().map_err(|e| Error::config(path, &e))?
-        }
+/// The hyperparameters that the arguments describe for a model of this name.
+pub fn resolve(args: &ConfigArgs, model: &str) -> Result<WiseConfig> {
+    let preset = match (&args.preset, args.compat) {
+        (Some(name), _) if name == "none" => Table::new(),
+        (Some(name), _) => parsed(name, preset::text(name)?)?,
+        // A model's own preset is for the default editor.
+        (None, Some(Compatibility::Paper | Compatibility::EasyEdit)) => Table::new(),
+        (None, _) => match preset::of_model(model) {
+            Some(name) => parsed(name, preset::text(name)?)?,
+            None => Table::new(),
+        },
     };
+    let file = file(args)?;
+    let mut given = preset;
+    given.extend(file);
     let path = args.config.clone().unwrap_or_default();
-    let named = match file.get("compat") {
-        Some(value) => {
-            let compat: Compatibility = value
-                .clone()
-                .try_into()
-                .map_err(|e| Error::config(&path, &e))?;
-            Some(compat)
-        }
-        None => None,
-    };
-    let compat = args.compat.or(named).unwrap_or_default();
+    let bad = |error: toml::de::Error| Error::config(&path, &error);
+    let named = given
+        .remove("compat")
+        .map(toml::Value::try_into)
+        .transpose();
+    let compat: Compatibility = args.compat.or(named.map_err(bad)?).unwrap_or_default();
     let mut table =
         Table::try_from(WiseConfig::of(compat)).map_err(|e| Error::config(&path, &e))?;
-    table.extend(file.into_iter().filter(|(key, _)| key != "compat"));
-    let mut config: WiseConfig = table.try_into().map_err(|e| Error::config(&path, &e))?;
+    table.extend(given);
+    let mut config: WiseConfig = table.try_into().map_err(bad)?;
     config.layer = args.layer.or(config.layer);
     config.prompt_format = args.prompt_format.or(config.prompt_format);
     config.seed = args.seed.unwrap_or(config.seed);
     Ok(config)
+}
+
+/// What the configuration file says; nothing without one.
+pub fn file(args: &ConfigArgs) -> Result<Table> {
+    let Some(path) = &args.config else {
+        return Ok(Table::new());
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+    text.parse().map_err(|e| Error::config(path, &e))
+}
+
+fn parsed(name: &str, text: &str) -> Result<Table> {
+    text.parse().map_err(|e| Error::config(name.as_ref(), &e))
 }
 
 /// The router negatives that the arguments describe.

@@ -28,6 +28,8 @@ pub enum Error {
     },
     #[error("{} is not a valid configuration: {detail}", path.display())]
     Config { path: PathBuf, detail: String },
+    #[error("there is no preset {0:?}, expected {list} or none", list = crate::preset::names().collect::<Vec<_>>().join(", "))]
+    NoSuchPreset(String),
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
 }
@@ -65,7 +67,7 @@ impl Error {
                 Some("check that the folder exists, is writable and has room".to_owned())
             }
             Self::Exists(_) => Some("give another --out, or --force to replace it".to_owned()),
-            Self::Read { .. } | Self::Config { .. } => None,
+            Self::Read { .. } | Self::Config { .. } | Self::NoSuchPreset(_) => None,
         }
     }
 }

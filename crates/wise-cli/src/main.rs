@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod error;
 mod output;
+mod preset;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,13 @@
 //! The only place that prints: data to standard output, everything else to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use wise_edit::EditProgress;
 use wise_model::Progress;
 
 use crate::error::Error;
@@ -28,8 +31,8 @@ impl Output {
 
     fn print(self, json: serde_json::Result<String>, text: &str) {
         match json {
-            _ if !self.json => println!("{text}"),
-            Ok(json) => println!("{json}"),
+            _ if !self.json => say(text),
+            Ok(json) => say(&json),
             Err(error) => eprintln!("error: cannot print as JSON: {error}"),
         }
     }
@@ -48,6 +51,16 @@ impl Output {
     }
 }
 
+/// Prints a line of data. A reader that has seen enough, such as `head`, is no reason to fail.
+fn say(text: &str) {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot print: {error}");
+        }
+        _ => {}
+    }
+}
+
 /// Prints something worth knowing that is not the result.
 pub fn note(text: &str) {
     eprintln!("{text}");
@@ -61,6 +74,53 @@ pub fn bar(length: u64, template: &str) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
+}
+
+/// Shows how far edits are, several of which may be in training.
+pub struct EditBar {
+    bar: ProgressBar,
+    edits: usize,
+    iterations: usize,
+    made: usize,
+    in_training: BTreeMap<usize, usize>,
+}
+
+impl EditBar {
+    pub fn new(edits: usize, iterations: usize) -> Self {
+        let template = "editing {msg} [{bar:24}] {percent}% {elapsed}, {eta} left";
+        Self {
+            bar: bar((edits * iterations) as u64, template),
+            edits,
+            iterations,
+            made: 0,
+            in_training: BTreeMap::new(),
+        }
+    }
+
+    pub fn progress(&mut self, progress: &EditProgress) {
+        self.in_training.insert(progress.edit, progress.iteration);
+        let (made, edits, loss) = (self.made, self.edits, progress.edit_loss);
+        self.bar
+            .set_message(format!("{made} of {edits} made, edit loss {loss:.3}"));
+        self.show();
+    }
+
+    /// So many are made; each counts as all its iterations, however few it took.
+    pub fn made(&mut self, made: usize, edit: usize) {
+        self.made = made;
+        self.in_training.remove(&edit);
+        self.show();
+    }
+
+    fn show(&self) {
+        let in_training: usize = self.in_training.values().sum();
+        let done = self.made * self.iterations + in_training;
+        self.bar.set_position(done as u64);
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// Shows how far a model is from being ready.

@@ -87,7 +87,7 @@ fn a_fact_can_be_corrected_again() {
     let edit = ["--edits", "facts.jsonl", "--out", "facts.wise", "--json"];
     let summary = json(&bench.edit(&edit).assert().success().get_output().stdout);
     assert_eq!(summary["edits"][1]["target"], "Sea");
-    assert_eq!(summary["edits"][1]["rehearsed"], serde_json::json!([]));
+    assert_eq!(summary["edits"][1]["supersedes"], 1);
 }
 
 #[test]
@@ -173,44 +173,6 @@ fn a_format_mismatch_is_warned_about() {
     };
     assert!(ask("chat").contains("warning: the patch was made with --prompt-format raw"));
     assert!(!ask("raw").contains("warning"));
-}
-
-#[test]
-fn evaluation_writes_its_report() {
-    let bench = Bench::new();
-    bench.write(
-        "data.jsonl",
-        "{\"prompt\": \"Where is A?\", \"target\": \"B\", \"rephrase\": \"A is where?\", \
-         \"locality\": {\"prompt\": \"Who is C?\", \"answer\": \"D\"}}\n\
-         {\"prompt\": \"Where is E?\", \"target\": \"F\"}\n",
-    );
-    bench.write("quick.toml", "n_iter = 3\n");
-    let eval = [
-        "--data",
-        "data.jsonl",
-        "--format",
-        "jsonl",
-        "-n",
-        "2",
-        "--config",
-        "quick.toml",
-        "--out",
-        "run",
-    ];
-    bench.wise("eval", &eval).assert().success();
-    let metrics = json(&fs::read(bench.path("run/metrics.json")).unwrap());
-    assert_eq!(metrics["schema"], 1);
-    assert_eq!(metrics["editor"], "wise");
-    assert_eq!(metrics["edits"], 2);
-    assert_eq!(metrics["prompt_format"], "chat");
-    assert_eq!(metrics["records"].as_array().unwrap().len(), 2);
-    for protocol in ["teacher_forced", "generation"] {
-        for score in ["reliability", "generalization", "locality"] {
-            let value = metrics["summary"][protocol][score].as_f64().unwrap();
-            assert!((0.0..=1.0).contains(&value), "{protocol} {score} {value}");
-        }
-    }
-    assert!(metrics["summary"]["seconds_per_edit"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

@@ -1,8 +1,6 @@
-//! What an editor is asked to do, and the trait of those that do it.
+//! What an editor is asked to do, and what became of it.
 
 use serde::{Deserialize, Serialize};
-
-use crate::{Result, Snapshot};
 
 /// One correction: asked `prompt`, the model shall answer `target`.
 ///
@@ -27,57 +25,41 @@ impl Edit {
             subject: None,
         }
     }
-}
 
-/// How far an editor is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EditProgress {
-    /// The edit in hand, counted from 0.
-    pub edit: usize,
-    /// Edits of this call.
-    pub edits: usize,
-    /// Iterations done on it.
-    pub iteration: usize,
-    /// Most iterations it can take.
-    pub iterations: usize,
-    /// Its training loss.
-    pub loss: f32,
+    /// What makes two edits corrections of the same fact: the prompt, but for white space around it.
+    pub fn fact(&self) -> &str {
+        self.prompt.trim()
+    }
 }
 
 /// What became of one edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppliedEdit {
+    /// Its number in the life of the editor, from 1; never given twice.
+    pub id: usize,
     /// The edit.
     #[serde(flatten)]
     pub edit: Edit,
+    /// The earlier edit of the same prompt that no longer holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<usize>,
     /// The router negative it began with, counted from 0; each iteration takes the next ones in turn.
     pub first_negative: usize,
-    /// Earlier edits it was trained along with, counted from 0.
-    pub rehearsed: Vec<usize>,
     /// Iterations it took.
     pub iterations: usize,
-    /// Edit loss at the last iteration, nats per token: the edit's plus the rehearsed edits'.
+    /// Edit loss at the last iteration, nats per token: the edit's plus that of the earlier edits rehearsed along with it.
     pub edit_loss: f32,
-    /// Router loss at the last iteration.
+    /// Router loss at the last iteration; 0 without a router.
     pub router_loss: f32,
-    /// Routing activation it was left with.
+    /// Routing activation that it has after the last edit of its memory; 0 without a router.
     pub activation: f32,
 }
 
-/// Changes what a model answers, one edit after another.
-///
-/// An editor is mutable; what it has learnt is handed out as a [`Snapshot`], which never changes.
-pub trait Editor {
-    /// Makes the edits in order. If one fails, those before it hold.
-    ///
-    /// # Errors
-    /// If an edit is not usable or its training fails.
-    fn apply(
-        &mut self,
-        edits: &[Edit],
-        progress: &mut dyn FnMut(EditProgress),
-    ) -> Result<Vec<AppliedEdit>>;
-
-    /// The model as edited so far.
-    fn snapshot(&self) -> Snapshot;
+/// Ids of the earlier edits of the same prompt, for edits with ids from 1 in order.
+pub(crate) fn superseded(edits: &[Edit]) -> Vec<Option<usize>> {
+    let mut newest = std::collections::HashMap::new();
+    (1..)
+        .zip(edits)
+        .map(|(id, edit)| newest.insert(edit.fact(), id))
+        .collect()
 }

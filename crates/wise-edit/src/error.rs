@@ -60,6 +60,31 @@ pub enum Error {
         /// Its range in words.
         expected: &'static str,
     },
+    /// There is no edit of that id.
+    #[error("there is no edit {id}")]
+    NoSuchEdit {
+        /// The id as given.
+        id: usize,
+    },
+    /// Keys do not belong to the edits they came with.
+    #[error("got {got} values of keys, expected {expected}")]
+    Keys {
+        /// How many there are.
+        got: usize,
+        /// How many the edits need.
+        expected: usize,
+    },
+    /// A part of an editor's state does not belong to this run.
+    #[error("the saved state {name} does not belong to this run: {detail}")]
+    StatePart {
+        /// Name of the part.
+        name: String,
+        /// What was got.
+        detail: String,
+    },
+    /// Something could not be written as JSON.
+    #[error("cannot write as JSON: {0}")]
+    Json(#[from] serde_json::Error),
     /// Training diverged.
     #[error(
         "edit {index}: the loss became {loss} at iteration {iteration}, expected a finite number"
@@ -89,4 +114,21 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Refuses a hyperparameter that is out of its range.
+pub(crate) fn require(
+    name: &'static str,
+    got: impl ToString,
+    holds: bool,
+    expected: &'static str,
+) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Hyperparameter {
+        name,
+        got: got.to_string(),
+        expected,
+    })
 }

@@ -7,43 +7,42 @@
 //! makes the side memory's output differ from the main memory's on the edits and not on unrelated prompts, so
 //! that a threshold can tell them apart. The model's own weights are never written.
 //!
+//!
 //! Where the paper and its implementation fall short under ordinary generation, the default departs from
 //! both; [`Compatibility`] lists how, and gives either back.
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use wise_edit::{Edit, Editor, Wise, WiseConfig, neutral_prompts};
+//! use wise_edit::{Edit, EditProgress, Editor, Wise, WiseConfig, neutral_prompts};
 //! use wise_model::{DeviceName, GenerateOptions, Model};
 //!
 //! let device = DeviceName::Cpu.open()?;
 //! let model = Arc::new(Model::open("smollm2", &device, &mut |_| {})?);
 //! let mut editor = Wise::new(model, WiseConfig::default(), neutral_prompts())?;
 //! let edit = Edit::new("What university did Watts Humphrey attend?", "University of Michigan");
-//! editor.apply(&[edit], &mut |_| {})?;
+//! editor.apply(&[edit], &mut |_: EditProgress| {})?;
 //! let rephrased = "What university did Watts Humphrey take part in?";
-//! let answer = editor.snapshot().ask(rephrased, &GenerateOptions::default())?;
+//! let answer = editor.snapshot()?.ask(rephrased, &GenerateOptions::default())?;
 //! println!("{}", answer.generation.text);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod config;
-mod context;
-mod descent;
+mod adam;
 mod edit;
+mod editor;
 mod error;
-mod negatives;
-#[cfg(test)]
-mod parity;
-mod rows;
 mod snapshot;
-mod trainer;
+#[cfg(test)]
+mod testing;
 mod wise;
 
-pub use config::{Compatibility, Optimizer, WiseConfig};
-pub use context::context_templates;
-pub use edit::{AppliedEdit, Edit, EditProgress, Editor};
+pub use edit::{AppliedEdit, Edit};
+pub use editor::{EditProgress, Editor, Made, StatePart, Watch};
 pub use error::{Error, Result};
-pub use negatives::neutral_prompts;
 pub use snapshot::{Answer, Snapshot, TeacherForced};
-pub use wise::Wise;
-pub use wise_memory::Route;
+pub use wise::{
+    Compatibility, Optimizer, Shard, ShardState, Wise, WiseConfig, context_templates,
+    neutral_prompts,
+};
+pub use wise_memory::{Distance, Pooling, Recall, Remembered, Route, RoutedBy, Threshold, Voters};
+pub use wise_merge::{MaskSeed, MergeMethod, Overlap};

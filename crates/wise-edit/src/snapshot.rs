@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use wise_memory::{Memories, Route, Router, ThresholdRouter};
-use wise_model::{EditSite, GenerateOptions, Generation, Model, PromptFormat, argmax};
+use wise_memory::{Query, Recall, Recalled, Route, Unedited};
+use wise_model::{EditSite, GenerateOptions, Generation, Model, Prompt, PromptFormat, Row, argmax};
 
-use crate::{Result, WiseConfig};
+use crate::Result;
 
 /// A model with its edits, fixed at one moment: cheap to clone, safe to use while the editor goes on.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     model: Arc<Model>,
-    memories: Arc<Memories>,
-    router: ThresholdRouter,
-    routes_by_prompt: bool,
+    learnt: Arc<dyn Recall>,
     format: PromptFormat,
 }
 
@@ -33,33 +31,25 @@ pub struct TeacherForced {
     pub answer: Vec<u32>,
     /// The likeliest token at each of them, given those before.
     pub predicted: Vec<u32>,
+    /// Negative log-likelihood of each of the answer's tokens, in nats.
+    pub nll: Vec<f32>,
     /// The memory that answered.
     pub route: Route,
 }
 
 impl Snapshot {
-    /// A model with these memories, routed as `config` says.
-    pub fn new(model: Arc<Model>, config: &WiseConfig, memories: Memories) -> Self {
+    /// A model with what an editor has learnt.
+    pub fn new(model: Arc<Model>, learnt: Arc<dyn Recall>, format: PromptFormat) -> Self {
         Self {
-            router: config.router(),
-            routes_by_prompt: config.compat.routes_by_prompt(),
-            format: config.format_for(&model),
-            memories: Arc::new(memories),
             model,
+            learnt,
+            format,
         }
     }
 
     /// A model without edits.
     pub fn unedited(model: Arc<Model>, format: PromptFormat) -> Self {
-        let config = WiseConfig {
-            prompt_format: Some(format),
-            ..WiseConfig::default()
-        };
-        let memories = Memories {
-            layer: 0,
-            side: Vec::new(),
-        };
-        Self::new(model, &config, memories)
+        Self::new(model, Arc::new(Unedited), format)
     }
 
     /// The model underneath.
@@ -67,9 +57,9 @@ impl Snapshot {
         &self.model
     }
 
-    /// The side memories.
-    pub fn memories(&self) -> &Memories {
-        &self.memories
+    /// What was learnt.
+    pub fn learnt(&self) -> &Arc<dyn Recall> {
+        &self.learnt
     }
 
     /// How questions are put to the model.
@@ -77,7 +67,7 @@ impl Snapshot {
         self.format
     }
 
-    /// The same memories, asked in another format than they were trained in.
+    /// The same edits, asked in another format than they were trained in.
     pub fn with_format(mut self, format: PromptFormat) -> Self {
         self.format = format;
         self
@@ -89,18 +79,59 @@ impl Snapshot {
     /// If the question is empty or does not fit the model's context.
     pub fn ask(&self, question: &str, options: &GenerateOptions) -> Result<Answer> {
         let prompt = self.model.prompt(self.format, "", question)?;
-        let scope = if self.routes_by_prompt {
-            prompt.scope.clone()
-        } else {
-            0..prompt.tokens.len()
-        };
+        self.answer(&prompt, options, None)
+    }
+
+    /// Answers several questions, each as [`Self::ask`] would, unless the router decides for all of them
+    /// together ([`wise_memory::RoutedBy::Batch`]).
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_together(
+        &self,
+        questions: &[&str],
+        options: &GenerateOptions,
+    ) -> Result<Vec<Answer>> {
+        let prompts = questions
+            .iter()
+            .map(|question| Ok(self.model.prompt(self.format, "", question)?))
+            .collect::<Result<Vec<_>>>()?;
+        let mut decided = vec![None; prompts.len()];
+        if self.learnt.routes_together() && !prompts.is_empty() {
+            let rows: Vec<Row> = prompts.iter().map(|p| p.tokens.clone().into()).collect();
+            let site = self.model.prefix(&rows, self.learnt.layer(), None)?;
+            let queries: Vec<Query> = prompts
+                .iter()
+                .zip(site.layout.rows())
+                .map(|(prompt, row)| query(prompt, row.start, row.len()))
+                .collect();
+            let recalled = self.learnt.recall(&self.model, &site, &queries);
+            decided = recalled.into_iter().map(Some).collect();
+        }
+        prompts
+            .iter()
+            .zip(decided)
+            .map(|(prompt, decided)| self.answer(prompt, options, decided))
+            .collect()
+    }
+
+    fn answer(
+        &self,
+        prompt: &Prompt,
+        options: &GenerateOptions,
+        decided: Option<Recalled>,
+    ) -> Result<Answer> {
         let mut route = Route::MAIN;
         let mut choose = |site: &EditSite| {
-            route = self.route(site, scope.clone());
-            self.memories.overlay(&route)
+            let recalled = match &decided {
+                Some(recalled) => recalled.clone(),
+                None => self.recall(site, query(prompt, 0, prompt.tokens.len())),
+            };
+            route = recalled.route;
+            recalled.overlay
         };
-        let layer = self.memories.layer;
-        let generation = self.model.generate(&prompt, layer, options, &mut choose)?;
+        let layer = self.learnt.layer();
+        let generation = self.model.generate(prompt, layer, options, &mut choose)?;
         Ok(Answer { generation, route })
     }
 
@@ -110,32 +141,59 @@ impl Snapshot {
     /// If a text is empty or both do not fit the model's context.
     pub fn teacher_forced(&self, question: &str, answer: &str) -> Result<TeacherForced> {
         let answered = self.model.answered(self.format, "", question, answer)?;
-        let shown = answered.answer();
-        let rows = [answered.tokens.clone().into()];
-        let site = self.model.prefix(&rows, self.memories.layer, None)?;
-        let scope = if self.routes_by_prompt {
-            answered.prompt.scope.clone()
-        } else {
-            0..answered.tokens.len()
-        };
-        let route = self.route(&site, scope);
-        let overlay = self.memories.overlay(&route);
-        let output = self.model.site_output(&site, &overlay);
-        let at: Vec<usize> = shown.clone().map(|token| token - 1).collect();
-        let logits = self.model.suffix(&site, output, &at, None);
+        self.shown(&answered.prompt, &answered.tokens)
+    }
+
+    /// Shows the model a sequence that begins with a prompt and returns what it predicts at each token after
+    /// the prompt's. The route is decided from the prompt.
+    ///
+    /// # Errors
+    /// If there is nothing after the prompt, or the sequence does not fit the model's context.
+    pub fn shown(&self, prompt: &Prompt, tokens: &[u32]) -> Result<TeacherForced> {
+        let first = prompt.tokens.len();
+        if tokens.len() <= first {
+            return Err(wise_model::Error::Empty { what: "answer" }.into());
+        }
+        let row = [tokens.to_vec().into()];
+        let site = self.model.prefix(&row, self.learnt.layer(), None)?;
+        let recalled = self.recall(&site, query(prompt, 0, tokens.len()));
+        let output = self.model.site_output(&site, &recalled.overlay);
+        let at: Vec<usize> = (first - 1..tokens.len() - 1).collect();
+        let logits = self
+            .model
+            .suffix(&site, output, &recalled.overlay, &at, None);
         let width = logits.dims()[1];
         let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        let answer = tokens[first..].to_vec();
+        let nll = logits.chunks(width).zip(&answer);
         Ok(TeacherForced {
-            answer: answered.tokens[shown].to_vec(),
             predicted: logits.chunks(width).map(argmax).collect(),
-            route,
+            nll: nll.map(|(logits, &token)| nll_of(logits, token)).collect(),
+            answer,
+            route: recalled.route,
         })
     }
 
-    fn route(&self, site: &EditSite, scope: std::ops::Range<usize>) -> Route {
-        let routes = self
-            .router
-            .route(&self.model, site, &[scope], &self.memories);
-        routes.first().copied().unwrap_or(Route::MAIN)
+    fn recall(&self, site: &EditSite, query: Query) -> Recalled {
+        let recalled = self.learnt.recall(&self.model, site, &[query]);
+        recalled.into_iter().next().unwrap_or(Recalled {
+            overlay: wise_model::Overlay::Main,
+            route: Route::MAIN,
+        })
     }
+}
+
+/// `start` is the packed token at which the sequence begins, `length` what it holds, the prompt first.
+fn query(prompt: &Prompt, start: usize, length: usize) -> Query {
+    Query {
+        sequence: start..start + length,
+        scope: start + prompt.scope.start..start + prompt.scope.end,
+        prompt_end: start + prompt.tokens.len() - 1,
+    }
+}
+
+fn nll_of(logits: &[f32], token: u32) -> f32 {
+    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&l| f64::from((l - peak).exp())).sum();
+    (sum.ln() - f64::from(logits[token as usize] - peak)) as f32
 }

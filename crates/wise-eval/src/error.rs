@@ -65,6 +65,63 @@ pub enum Error {
     /// A report could not be turned into JSON.
     #[error("cannot write the report as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A folder has no report.
+    #[error("{} has no metrics.json, expected the folder of a finished run", .0.display())]
+    NoReport(PathBuf),
+    /// A folder holds a run that has not written its report yet.
+    #[error("the run in {} is not finished: got run.json, expected metrics.json as well", .0.display())]
+    Unfinished(PathBuf),
+    /// A report of another version.
+    #[error("{}: got schema {got}, expected {expected}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        got: u32,
+        /// The one that this version reads.
+        expected: u32,
+    },
+    /// A file is no report.
+    #[error("{} is not a report of wise eval: {detail}", path.display())]
+    NotAReport {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        detail: String,
+    },
+    /// A folder holds a run already.
+    #[error("{} holds a run already, expected a new or empty folder", .0.display())]
+    RunExists(PathBuf),
+    /// A folder holds another run.
+    #[error("the run in {} is another one: {detail}", path.display())]
+    OtherRun {
+        /// The folder.
+        path: PathBuf,
+        /// The first thing in which they differ.
+        detail: String,
+    },
+    /// A folder holds no run.
+    #[error("{} holds no run: it has no run.json", .0.display())]
+    NoRun(PathBuf),
+    /// Another run's answers before editing cannot be taken over.
+    #[error("the run in {} asked another model or in another way, expected the same model, prompt format and protocols", .0.display())]
+    OtherBaseline(PathBuf),
+    /// A file of a run is damaged.
+    #[error("{} is damaged: {detail}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what was got.
+        detail: String,
+    },
+    /// A text is too short to be read in windows.
+    #[error("the held text has {got} tokens, expected at least {expected}")]
+    ShortText {
+        /// Its tokens.
+        got: usize,
+        /// Tokens of a window.
+        expected: usize,
+    },
 }
 
 impl Error {
@@ -97,6 +154,28 @@ impl Error {
             }
             Self::TooFew { got, .. } => Some(format!("ask for at most {got} records")),
             Self::NoneAskedFor => Some("leave the number out to use every record".to_owned()),
+            Self::NoReport(_) | Self::NotAReport { .. } => {
+                Some("give the folder that wise eval --out wrote, or its metrics.json".to_owned())
+            }
+            Self::Unfinished(folder) => Some(format!(
+                "finish it with wise eval --resume --out {}",
+                folder.display()
+            )),
+            Self::Schema { got, expected, .. } => Some(if got < expected {
+                "run wise eval again: this version writes the newer schema".to_owned()
+            } else {
+                "use the version of wise that wrote it, or a newer one".to_owned()
+            }),
+            Self::RunExists(_) => {
+                Some("give another --out, or --resume to go on with that run".to_owned())
+            }
+            Self::OtherRun { .. } => {
+                Some("resume with the arguments it began with, or give another --out".to_owned())
+            }
+            Self::NoRun(_) => Some("give the folder that wise eval --out wrote".to_owned()),
+            Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
+            Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
+            Self::ShortText { .. } => Some("give a longer text".to_owned()),
             Self::Json(_) => None,
         }
     }

@@ -7,28 +7,37 @@
 //! * [`teacher_forced`]: the right answer is fed in and matching tokens are counted, as most papers do;
 //! * [`generation`]: the model answers by itself until it stops, as it does for its users.
 //!
-//! Both score *reliability* (the edit's own prompt), *generalization* (its rephrasing) and *locality* (an
-//! unrelated prompt, compared with the unedited model). [`Report`] is what becomes of it: `metrics.json`, described in [`report`].
+//! Both score *reliability* (the edit's own prompt), *generalization* (its rephrasing), *locality* (unrelated
+//! prompts, against the unedited model and against the truth) and, where the data has it, *portability* (what
+//! follows from the edit). [`metrics`] describes what becomes of it: `metrics.json`.
 //!
 //! **Invariant:** an editor sees a record's [`edit`](Record::edit) and nothing else of it.
 //!
 //! ```no_run
 //! use std::path::Path;
 //! use std::sync::Arc;
-//! use wise_edit::{Snapshot, Wise, WiseConfig, neutral_prompts};
-//! use wise_eval::{Data, Format, Protocols, Report, read, run};
+//! use wise_edit::{Wise, WiseConfig, neutral_prompts};
+//! use wise_eval::{Data, Format, Plan, Protocols, RunFolder, file_sha256, read, run};
 //! use wise_model::{DeviceName, Model};
 //!
 //! let device = DeviceName::Cpu.open()?;
 //! let model = Arc::new(Model::open("smollm2", &device, &mut |_| {})?);
-//! let records = read(Path::new("zsre.jsonl"), Format::Zsre, Some(100))?;
-//! let mut editor = Wise::new(Arc::clone(&model), WiseConfig::default(), neutral_prompts())?;
-//! let unedited = Snapshot::unedited(Arc::clone(&model), model.default_format());
-//! let scores = run(&mut editor, &unedited, &records, Protocols::BOTH, &mut |_| {})?;
-//! let data = Data { path: "zsre.jsonl".to_owned(), format: Format::Zsre };
-//! let report = Report::new(&editor, data, scores)?;
-//! report.write(Path::new("report"))?;
-//! println!("{}", report.table());
+//! let path = Path::new("zsre.jsonl");
+//! let records = read(path, Format::Zsre, Some(100))?;
+//! let mut editor = Wise::new(model, WiseConfig::default(), neutral_prompts())?;
+//! let plan = Plan {
+//!     data: Data {
+//!         path: path.display().to_string(),
+//!         format: Format::Zsre,
+//!         sha256: file_sha256(path)?,
+//!     },
+//!     order: None,
+//!     protocols: Protocols::BOTH,
+//!     held_text: None,
+//! };
+//! let folder = RunFolder { path: Path::new("report"), resume: false, baseline: None };
+//! let report = run(&mut editor, &records, &plan, folder, &mut |_| {})?;
+//! println!("{:?}", report.summary.routing);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -37,15 +46,17 @@
 
 mod dataset;
 mod error;
+pub mod metrics;
 mod peak_memory;
 mod protocol;
-pub mod report;
 mod runner;
-mod table;
+pub mod statistics;
 
 pub use dataset::{Format, Probe, Record, file_sha256, read, read_edits, read_negatives};
 pub use error::{Error, Result};
+pub use metrics::{Data, METRICS_FILE, ModelInfo, Report, SCHEMA};
 pub use peak_memory::peak_memory_bytes;
-pub use protocol::{Means, Measured, Protocols, RouteTaken, generation, teacher_forced};
-pub use report::{Data, METRICS_FILE, ModelInfo, Report, SCHEMA, Summary};
-pub use runner::{EvalProgress, RecordScores, Scores, run};
+pub use protocol::{
+    Protocols, Reference, RouteTaken, drift, generation, ngram_entropy, perplexity, teacher_forced,
+};
+pub use runner::{EvalProgress, HeldText, Plan, RunFolder, holds_run, run, shuffle};

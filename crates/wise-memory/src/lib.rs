@@ -5,6 +5,8 @@
 //! *routing activation* of an edited prompt is trained to be large, that of anything else to be small
 //! (Wang et al., NeurIPS 2024, section 2.3.1).
 //!
+//! [`Recall`] is what every edited model has in common, whoever edited it: for each sequence it tells what answers.
+//!
 //! **Invariant:** a route is decided once per sequence, from the prompt's own tokens, and holds while the
 //! answer is generated. The reference implementation decides again with every token.
 //!
@@ -21,8 +23,12 @@
 //! # Ok::<(), wise_tensor::Error>(())
 //! ```
 
+mod distance;
 mod memory;
+mod recall;
 mod router;
 
-pub use memory::{Distance, Memories, SideMemory};
-pub use router::{Route, Router, ThresholdRouter};
+pub use distance::{Distance, Pooling};
+pub use memory::{Memories, Remembered, SideMemory};
+pub use recall::{Query, Recall, Recalled, Route, Unedited};
+pub use router::{RoutedBy, Threshold, ThresholdRouter, Voters};

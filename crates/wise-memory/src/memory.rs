@@ -1,56 +1,84 @@
 //! Main memory and side memories.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
-use wise_merge::MaskSeed;
-use wise_model::Overlay;
-use wise_tensor::row_norms;
+use serde::{Deserialize, Serialize};
+use wise_model::{EditSite, Model, Overlay};
 
-/// How far a side memory's output is from the main memory's, per token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distance {
-    /// `|silu(a W') - silu(a W)|`, what the reference implementation computes.
-    Activated,
-    /// `|a (W' - W)|`, equation 3 of the paper.
-    Raw,
+use crate::recall::{Query, Recall, Recalled};
+use crate::{Route, ThresholdRouter};
+
+/// What a side memory knows of one of its edits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The edit's id.
+    pub edit: usize,
+    /// The routing activation it was left with.
+    pub activation: f32,
+    /// The direction of what the main memory puts out on its prompt, mean over the voting tokens, of length 1;
+    /// kept only where each edit has a threshold of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Vec<f32>>,
 }
 
-impl Distance {
-    /// Distances between two outputs of the edited matrix (`[tokens, hidden]`), one per token.
-    pub fn between(self, main: &Tensor<2>, side: Tensor<2>) -> Tensor<1> {
-        row_norms(match self {
-            Self::Activated => silu(side) - silu(main.clone()),
-            Self::Raw => side - main.clone(),
-        })
-    }
-}
-
-/// A copy of the edited matrix, changed inside one random subspace.
+/// A changed copy of the edited matrix.
 #[derive(Debug, Clone)]
 pub struct SideMemory {
     /// `[hidden, ffn]`.
     pub matrix: Tensor<2>,
-    /// The subspace it was trained in.
-    pub mask: MaskSeed,
-    /// Smallest routing activation of its edits, epsilon in the paper; infinite before the first.
-    pub min_activation: f32,
+    /// Its edits; of a prompt edited twice only the newest.
+    pub edits: Vec<Remembered>,
 }
 
-/// The side memories at one matrix of a model. The main memory is the model's own and never written.
+impl SideMemory {
+    /// Smallest routing activation of its edits, epsilon in the paper; infinite without edits.
+    pub fn min_activation(&self) -> f32 {
+        let activations = self.edits.iter().map(|edit| edit.activation);
+        activations.fold(f32::INFINITY, f32::min)
+    }
+}
+
+/// The side memories at one matrix of a model, and who picks between them. The main memory is the model's own
+/// and never written.
 #[derive(Debug, Clone)]
 pub struct Memories {
     /// Layer of the edited matrix.
     pub layer: usize,
-    /// Side memories, oldest first; the last one is still being edited.
+    /// Side memories, oldest first.
     pub side: Vec<SideMemory>,
+    /// The router.
+    pub router: ThresholdRouter,
 }
 
 impl Memories {
     /// What a route stands for during a forward pass.
-    pub fn overlay(&self, route: &crate::Route) -> Overlay {
+    pub fn overlay(&self, route: &Route) -> Overlay {
         match route.memory {
             Some(index) => Overlay::Replace(self.side[index].matrix.clone()),
             None => Overlay::Main,
         }
+    }
+}
+
+impl Recall for Memories {
+    fn layer(&self) -> usize {
+        self.layer
+    }
+
+    fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled> {
+        let routes = self.router.route(model, site, queries, &self.side);
+        let recalled = |route: Route| Recalled {
+            overlay: self.overlay(&route),
+            route,
+        };
+        routes.into_iter().map(recalled).collect()
+    }
+
+    fn memory_of(&self, edit: usize) -> Option<usize> {
+        let holds = |memory: &SideMemory| memory.edits.iter().any(|e| e.edit == edit);
+        self.side.iter().position(holds)
+    }
+
+    fn routes_together(&self) -> bool {
+        self.router.routes_together()
     }
 }

@@ -1,74 +1,124 @@
 //! Which memory answers a sequence.
 
-use std::ops::Range;
-
+use serde::{Deserialize, Serialize};
 use wise_model::{EditSite, Model, Overlay};
 
-use crate::{Distance, Memories};
+use crate::recall::{Query, Route};
+use crate::{Distance, Pooling, SideMemory};
 
 /// Past this many tokens the reference implementation compares the largest distance, not the mean.
 const LONG_SEQUENCE: usize = 100;
 
-/// The decision for one sequence.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Route {
-    /// The side memory that answers; `None` for the main memory.
-    pub memory: Option<usize>,
-    /// Routing activation of that side memory, or of the one that came nearest to its threshold.
-    pub activation: f32,
-    /// The threshold it was compared with.
-    pub threshold: f32,
+/// Which tokens vote on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Voters {
+    /// The user's own words.
+    #[default]
+    Prompt,
+    /// All of the sequence: template, system prompt and, where one is shown, the answer.
+    All,
 }
 
-impl Route {
-    /// The main memory answers because there is nothing else.
-    pub const MAIN: Self = Self {
-        memory: None,
-        activation: 0.0,
-        threshold: f32::INFINITY,
-    };
+/// Who shares a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoutedBy {
+    /// Each sequence is routed by itself.
+    #[default]
+    Sequence,
+    /// The mean activation over the sequences asked together decides for all of them, as in the reference
+    /// implementation.
+    Batch,
 }
 
-/// Decides once per sequence, from the tokens in its scope.
-pub trait Router {
-    /// One route per row of `site`; `scopes` are the voting tokens of each row, as ranges over the packed
-    /// tokens.
-    fn route(
-        &self,
-        model: &Model,
-        site: &EditSite,
-        scopes: &[Range<usize>],
-        memories: &Memories,
-    ) -> Vec<Route>;
+/// Whose activation a query is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Threshold {
+    /// The smallest of the memory's edits (paper, section 2.3.1).
+    #[default]
+    Memory,
+    /// The smallest of all edits of all memories.
+    Global,
+    /// That of the memory's edit whose prompt is nearest to the query: the largest cosine between the mean
+    /// outputs of the main memory.
+    Edit,
 }
 
 /// WISE's router: the side memory of largest routing activation answers, if that activation exceeds
-/// `act_ratio` times the smallest of its edits (paper, equation 4).
+/// `act_ratio` times that of an edit (paper, equation 4).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ThresholdRouter {
     /// How distances are measured.
     pub distance: Distance,
-    /// Share of a memory's smallest edit activation that a query must exceed.
+    /// How they are pooled over tokens.
+    pub pooling: Pooling,
+    /// Which tokens vote.
+    pub voters: Voters,
+    /// Who shares a decision.
+    pub routed_by: RoutedBy,
+    /// Whose activation a query is compared with.
+    pub threshold: Threshold,
+    /// Share of that activation that a query must exceed.
     pub act_ratio: f64,
     /// As in the reference implementation: long sequences compare their largest distance, and the open
     /// memory, even if rejected, keeps every stored memory of smaller activation from answering.
     pub reference_quirks: bool,
 }
 
-impl Router for ThresholdRouter {
-    fn route(
+/// A query's activation and threshold at each memory, oldest first.
+type Candidates = Vec<(f32, f32)>;
+
+impl ThresholdRouter {
+    /// One route per query.
+    pub fn route(
         &self,
         model: &Model,
         site: &EditSite,
-        scopes: &[Range<usize>],
-        memories: &Memories,
+        queries: &[Query],
+        memories: &[SideMemory],
     ) -> Vec<Route> {
-        if memories.side.is_empty() {
-            return vec![Route::MAIN; scopes.len()];
+        if memories.is_empty() {
+            return vec![Route::MAIN; queries.len()];
         }
+        let candidates = self.candidates(model, site, queries, memories);
+        if !self.routes_together() {
+            return candidates.iter().map(|of| self.pick(of)).collect();
+        }
+        let mean = |memory: usize| {
+            let of = |part: fn(&(f32, f32)) -> f32| {
+                let values: Vec<f32> = candidates.iter().map(|c| part(&c[memory])).collect();
+                Pooling::Mean.of(&values)
+            };
+            (of(|c| c.0), of(|c| c.1))
+        };
+        let shared: Candidates = (0..memories.len()).map(mean).collect();
+        vec![self.pick(&shared); queries.len()]
+    }
+
+    /// Whether the sequences that are asked together share one decision.
+    pub fn routes_together(&self) -> bool {
+        self.routed_by == RoutedBy::Batch
+    }
+
+    /// What the memories know of an edit besides its activation.
+    ///
+    /// `outputs` is what the main memory puts out on the voting tokens of the edit's prompt.
+    pub fn key(&self, outputs: &[Vec<f32>]) -> Option<Vec<f32>> {
+        (self.threshold == Threshold::Edit).then(|| direction(outputs))
+    }
+
+    fn candidates(
+        &self,
+        model: &Model,
+        site: &EditSite,
+        queries: &[Query],
+        memories: &[SideMemory],
+    ) -> Vec<Candidates> {
         let main = model.site_output(site, &Overlay::Main);
+        let width = main.dims()[1];
         let distances: Vec<Vec<f32>> = memories
-            .side
             .iter()
             .map(|memory| {
                 let side = model.site_output(site, &Overlay::Replace(memory.matrix.clone()));
@@ -76,58 +126,97 @@ impl Router for ThresholdRouter {
                 distances.into_data().iter::<f32>().collect()
             })
             .collect();
-        let thresholds: Vec<f32> = memories
-            .side
-            .iter()
-            .map(|memory| memory.min_activation * self.act_ratio as f32)
-            .collect();
-        scopes
-            .iter()
-            .map(|scope| {
-                let activations: Vec<f32> = distances
-                    .iter()
-                    .map(|of_memory| self.statistic(&of_memory[scope.clone()]))
-                    .collect();
-                self.pick(&activations, &thresholds)
-            })
-            .collect()
+        let main: Vec<f32> = if self.threshold == Threshold::Edit {
+            main.into_data().iter::<f32>().collect()
+        } else {
+            Vec::new()
+        };
+        let of_query = |query: &Query| {
+            let voters = match self.voters {
+                Voters::Prompt => query.scope.clone(),
+                Voters::All => query.sequence.clone(),
+            };
+            let outputs: Vec<Vec<f32>> = main
+                .chunks(width)
+                .skip(voters.start)
+                .take(voters.len())
+                .map(<[f32]>::to_vec)
+                .collect();
+            let key = self.key(&outputs);
+            let thresholds = self.thresholds(memories, key.as_deref());
+            let of_memory = distances.iter().map(|d| self.statistic(&d[voters.clone()]));
+            of_memory.zip(thresholds).collect()
+        };
+        queries.iter().map(of_query).collect()
     }
-}
 
-impl ThresholdRouter {
+    fn thresholds(&self, memories: &[SideMemory], key: Option<&[f32]>) -> Vec<f32> {
+        let smallest = || memories.iter().map(SideMemory::min_activation);
+        let bases: Vec<f32> = match (self.threshold, key) {
+            (Threshold::Global, _) => {
+                let least = smallest().fold(f32::INFINITY, f32::min);
+                vec![least; memories.len()]
+            }
+            (Threshold::Edit, Some(key)) => memories.iter().map(|m| nearest(m, key)).collect(),
+            _ => smallest().collect(),
+        };
+        bases.iter().map(|b| b * self.act_ratio as f32).collect()
+    }
+
     fn statistic(&self, distances: &[f32]) -> f32 {
         if self.reference_quirks && distances.len() > LONG_SEQUENCE {
-            return distances.iter().copied().fold(0.0, f32::max);
+            return Pooling::Max.of(distances);
         }
-        let sum: f64 = distances.iter().map(|&d| f64::from(d)).sum();
-        (sum / distances.len().max(1) as f64) as f32
+        self.pooling.of(distances)
     }
 
-    /// `activations` and `thresholds` of the memories, oldest first.
-    fn pick(&self, activations: &[f32], thresholds: &[f32]) -> Route {
-        let candidates = || activations.iter().copied().zip(thresholds.iter().copied());
-        let veto = match activations.last() {
-            Some(&open) if self.reference_quirks => open,
+    fn pick(&self, candidates: &[(f32, f32)]) -> Route {
+        let veto = match candidates.last() {
+            Some(&(open, _)) if self.reference_quirks => open,
             _ => f32::NEG_INFINITY,
         };
-        let winner = candidates()
+        let winner = candidates
+            .iter()
             .enumerate()
-            .filter(|&(_, (activation, threshold))| activation > threshold && activation >= veto)
+            .filter(|&(_, &(activation, threshold))| activation > threshold && activation >= veto)
             .max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
-        if let Some((index, (activation, threshold))) = winner {
+        if let Some((index, &(activation, threshold))) = winner {
             return Route {
                 memory: Some(index),
                 activation,
                 threshold,
             };
         }
-        let nearest = candidates().max_by(|(a, s), (b, t)| (a / s).total_cmp(&(b / t)));
-        nearest.map_or(Route::MAIN, |(activation, threshold)| Route {
+        let nearest = candidates
+            .iter()
+            .max_by(|(a, s), (b, t)| (a / s).total_cmp(&(b / t)));
+        nearest.map_or(Route::MAIN, |&(activation, threshold)| Route {
             memory: None,
             activation,
             threshold,
         })
     }
+}
+
+/// Mean over tokens, of length 1.
+fn direction(outputs: &[Vec<f32>]) -> Vec<f32> {
+    let width = outputs.first().map_or(0, Vec::len);
+    let sum: Vec<f64> = (0..width)
+        .map(|i| outputs.iter().map(|token| f64::from(token[i])).sum())
+        .collect();
+    let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+    sum.iter().map(|x| (x / norm) as f32).collect()
+}
+
+/// The activation of the memory's edit nearest to a key; infinite without edits that have one.
+fn nearest(memory: &SideMemory, key: &[f32]) -> f32 {
+    let cosine = |other: &[f32]| -> f32 { other.iter().zip(key).map(|(a, b)| a * b).sum() };
+    memory
+        .edits
+        .iter()
+        .filter_map(|edit| Some((cosine(edit.key.as_deref()?), edit.activation)))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map_or(f32::INFINITY, |(_, activation)| activation)
 }
 
 #[cfg(test)]
@@ -137,6 +226,10 @@ mod tests {
     fn router(reference_quirks: bool) -> ThresholdRouter {
         ThresholdRouter {
             distance: Distance::Activated,
+            pooling: Pooling::Mean,
+            voters: Voters::Prompt,
+            routed_by: RoutedBy::Sequence,
+            threshold: Threshold::Memory,
             act_ratio: 1.0,
             reference_quirks,
         }
@@ -144,8 +237,13 @@ mod tests {
 
     #[track_caller]
     fn check(quirks: bool, activations: &[f32], thresholds: &[f32], expected: Option<usize>) {
-        let route = router(quirks).pick(activations, thresholds);
-        assert_eq!(route.memory, expected, "{activations:?} {thresholds:?}");
+        let candidates: Candidates = activations
+            .iter()
+            .copied()
+            .zip(thresholds.iter().copied())
+            .collect();
+        let route = router(quirks).pick(&candidates);
+        assert_eq!(route.memory, expected, "{candidates:?}");
     }
 
     #[test]
@@ -175,7 +273,52 @@ mod tests {
 
     #[test]
     fn a_rejected_route_tells_what_came_nearest() {
-        let route = router(false).pick(&[1.0, 3.0], &[2.0, 4.0]);
+        let route = router(false).pick(&[(1.0, 2.0), (3.0, 4.0)]);
         assert_eq!((route.activation, route.threshold), (3.0, 4.0));
+    }
+
+    fn memory(edits: &[(f32, [f32; 2])]) -> SideMemory {
+        let device = wise_model::DeviceName::Cpu.open().unwrap();
+        SideMemory {
+            matrix: burn::tensor::Tensor::zeros([1, 1], &device),
+            edits: (1..)
+                .zip(edits)
+                .map(|(edit, &(activation, key))| crate::Remembered {
+                    edit,
+                    activation,
+                    key: Some(key.to_vec()),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_threshold_belongs_to_a_memory_to_all_or_to_the_nearest_edit() {
+        let memories = [
+            memory(&[(10.0, [1.0, 0.0]), (20.0, [0.0, 1.0])]),
+            memory(&[(30.0, [0.6, 0.8])]),
+        ];
+        let of = |threshold, key: Option<&[f32]>| {
+            let router = ThresholdRouter {
+                threshold,
+                act_ratio: 0.5,
+                ..router(false)
+            };
+            router.thresholds(&memories, key)
+        };
+        assert_eq!(of(Threshold::Memory, None), [5.0, 15.0]);
+        assert_eq!(of(Threshold::Global, None), [5.0, 5.0]);
+        assert_eq!(of(Threshold::Edit, Some(&[0.1, 0.9])), [10.0, 15.0]);
+        assert_eq!(of(Threshold::Edit, Some(&[0.9, 0.1])), [5.0, 15.0]);
+    }
+
+    #[test]
+    fn a_key_is_the_direction_of_the_mean_output() {
+        let router = ThresholdRouter {
+            threshold: Threshold::Edit,
+            ..router(false)
+        };
+        let key = router.key(&[vec![3.0, 0.0], vec![3.0, 8.0]]).unwrap();
+        assert_eq!(key, [0.6, 0.8]);
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::cache::KvCache;
 use crate::config::Config;
 use crate::layout::Layout;
+use crate::overlay::LayerAdapter;
 use crate::rope::{Rope, rotate};
 use crate::{Progress, Result, TensorSource};
 
@@ -62,9 +63,11 @@ impl Block {
         x: Tensor<2>,
         shape: &Config,
         layout: &Layout,
+        adapter: Option<&LayerAdapter>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> (Tensor<2>, Tensor<2>) {
-        let attended = self.attention(self.input_norm.forward(x.clone()), shape, layout, cache);
+        let normed = self.input_norm.forward(x.clone());
+        let attended = self.attention(normed, shape, layout, adapter, cache);
         let residual = x + attended;
         let normed = self.ffn_norm.forward(residual.clone());
         let neurons = silu(self.gate.forward(normed.clone())) * self.up.forward(normed);
@@ -76,9 +79,10 @@ impl Block {
         x: Tensor<2>,
         shape: &Config,
         layout: &Layout,
+        adapter: Option<&LayerAdapter>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
-        let (residual, neurons) = self.before_down(x, shape, layout, cache);
+        let (residual, neurons) = self.before_down(x, shape, layout, adapter, cache);
         residual + self.down.forward(neurons)
     }
 
@@ -87,14 +91,22 @@ impl Block {
         x: Tensor<2>,
         shape: &Config,
         layout: &Layout,
+        adapter: Option<&LayerAdapter>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
         let tokens = x.dims()[0];
         let heads_of = |y: Tensor<2>, heads| y.reshape([tokens, heads, shape.head_dim]);
         let turn = |y| rotate(y, layout.cos.clone(), layout.sin.clone());
-        let query = turn(heads_of(self.query.forward(x.clone()), shape.heads));
-        let key = turn(heads_of(self.key.forward(x.clone()), shape.kv_heads));
-        let value = heads_of(self.value.forward(x), shape.kv_heads);
+        let mut query = self.query.forward(x.clone());
+        let key = self.key.forward(x.clone());
+        let mut value = self.value.forward(x.clone());
+        if let Some(adapter) = adapter {
+            query = query + adapter.query.forward(x.clone());
+            value = value + adapter.value.forward(x);
+        }
+        let query = turn(heads_of(query, shape.heads));
+        let key = turn(heads_of(key, shape.kv_heads));
+        let value = heads_of(value, shape.kv_heads);
 
         let rows = layout.rows().len();
         let side_by_side = |y: Tensor<3>, heads: usize| {

@@ -30,7 +30,7 @@ impl Default for GenerateOptions {
 }
 
 /// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model said so.
@@ -98,7 +98,7 @@ impl Model {
     ) -> Result<Vec<f32>> {
         let output = self.site_output(site, overlay);
         let last = site.layout.tokens() - 1;
-        let logits = self.suffix(site, output, &[last], Some(cache));
+        let logits = self.suffix(site, output, overlay, &[last], Some(cache));
         logits
             .into_data()
             .try_to_vec()

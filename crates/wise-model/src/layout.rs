@@ -31,6 +31,10 @@ impl From<Vec<u32>> for Row {
 #[derive(Debug, Clone)]
 pub struct Layout {
     rows: Vec<Range<usize>>,
+    /// Per row, see [`Row::isolated`].
+    isolated: Vec<bool>,
+    /// Position of each row's first token in its sequence.
+    past: usize,
     /// Longest row, in tokens.
     longest: usize,
     /// `[rows * longest]`: the packed token of each padded slot; `None` if one row, which needs no gathering.
@@ -55,11 +59,37 @@ impl Layout {
         rope: &Rope,
         device: &Device,
     ) -> Self {
-        let mut ranges = Vec::with_capacity(rows.len());
+        let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
+        let isolated: Vec<bool> = rows.iter().map(|row| row.isolated).collect();
+        Self::of(&lengths, isolated, past, window, rope, device)
+    }
+
+    /// The rows of several layouts one behind the other; all must begin their sequences.
+    pub(crate) fn join(
+        layouts: &[&Self],
+        window: Option<usize>,
+        rope: &Rope,
+        device: &Device,
+    ) -> Self {
+        let rows = || layouts.iter().flat_map(|layout| &layout.rows);
+        let lengths: Vec<usize> = rows().map(Range::len).collect();
+        let isolated = layouts.iter().flat_map(|l| l.isolated.clone()).collect();
+        Self::of(&lengths, isolated, 0, window, rope, device)
+    }
+
+    fn of(
+        lengths: &[usize],
+        isolated: Vec<bool>,
+        past: usize,
+        window: Option<usize>,
+        rope: &Rope,
+        device: &Device,
+    ) -> Self {
+        let mut ranges = Vec::with_capacity(lengths.len());
         let mut end = 0;
-        for row in rows {
-            ranges.push(end..end + row.tokens.len());
-            end += row.tokens.len();
+        for length in lengths {
+            ranges.push(end..end + length);
+            end += length;
         }
         let longest = ranges.iter().map(Range::len).max().unwrap_or(0);
         let positions: Vec<usize> = ranges
@@ -67,13 +97,15 @@ impl Layout {
             .flat_map(|row| past..past + row.len())
             .collect();
         let (cos, sin) = rope.tables(&positions, device);
-        let several = rows.len() > 1;
+        let several = ranges.len() > 1;
         Self {
             to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
             to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
             mask: causal_mask(longest, past, window, device),
-            attends: attends(rows, device),
+            attends: attends(&ranges, &isolated, device),
+            isolated,
             rows: ranges,
+            past,
             longest,
             cos,
             sin,
@@ -88,6 +120,24 @@ impl Layout {
     /// Tokens of all rows together.
     pub fn tokens(&self) -> usize {
         self.rows.last().map_or(0, |row| row.end)
+    }
+
+    /// The packed token of every row that stands at `position` of its sequence.
+    pub(crate) fn tokens_at(&self, position: usize) -> Vec<usize> {
+        let Some(offset) = position.checked_sub(self.past) else {
+            return Vec::new();
+        };
+        let inside = self.rows.iter().filter(|row| offset < row.len());
+        inside.map(|row| row.start + offset).collect()
+    }
+
+    /// `[tokens, 1]`: 1 at the packed tokens `chosen`, else 0.
+    pub(crate) fn indicator(&self, chosen: &[usize], device: &Device) -> Tensor<2> {
+        let mut values = vec![0.0_f32; self.tokens()];
+        for &token in chosen {
+            values[token] = 1.0;
+        }
+        Tensor::from_data(TensorData::new(values, [self.tokens(), 1]), device)
     }
 
     pub(crate) fn mask(&self) -> Tensor<4> {
@@ -155,17 +205,14 @@ fn causal_mask(longest: usize, past: usize, window: Option<usize>, device: &Devi
     Tensor::from_data(TensorData::new(mask, [1, 1, longest, keys]), device)
 }
 
-fn attends(rows: &[Row], device: &Device) -> Option<Tensor<2>> {
-    if rows.iter().all(|row| !row.isolated) {
+fn attends(rows: &[Range<usize>], isolated: &[bool], device: &Device) -> Option<Tensor<2>> {
+    if isolated.iter().all(|isolated| !isolated) {
         return None;
     }
     let flags: Vec<f32> = rows
         .iter()
-        .flat_map(|row| {
-            row.tokens
-                .iter()
-                .map(|_| f32::from(u8::from(!row.isolated)))
-        })
+        .zip(isolated)
+        .flat_map(|(row, isolated)| row.clone().map(move |_| f32::from(u8::from(!isolated))))
         .collect();
     let len = flags.len();
     Some(Tensor::from_data(TensorData::new(flags, [len, 1]), device))

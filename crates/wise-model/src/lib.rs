@@ -29,6 +29,7 @@ mod error;
 mod generate;
 mod layout;
 mod model;
+mod overlay;
 mod prompt;
 mod rope;
 mod source;
@@ -39,7 +40,8 @@ pub use config::{Config, Family, RopeScaling};
 pub use error::{Error, Result};
 pub use generate::{Finish, GenerateOptions, Generation, argmax};
 pub use layout::{Layout, Row};
-pub use model::{EditSite, Model, Overlay};
+pub use model::{EditSite, Model};
+pub use overlay::{Adapters, LayerAdapter, LowRank, Overlay};
 pub use prompt::{Answered, Prompt, PromptFormat};
 pub use source::{
     ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,

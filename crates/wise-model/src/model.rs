@@ -8,18 +8,7 @@ use crate::cache::KvCache;
 use crate::decoder::Decoder;
 use crate::layout::{Layout, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
-use crate::{Config, Error, Progress, Result};
-
-/// What replaces the edited matrix during a forward pass.
-#[derive(Debug, Clone, Default)]
-#[allow(clippy::large_enum_variant)]
-pub enum Overlay {
-    /// Nothing: the model's own matrix.
-    #[default]
-    Main,
-    /// Another matrix of the same shape, `[hidden, ffn]`.
-    Replace(Tensor<2>),
-}
+use crate::{Config, Error, Overlay, Progress, Result};
 
 /// Everything that enters the edited matrix, and the residual stream its output is added to.
 ///
@@ -186,11 +175,11 @@ impl Model {
         let mut hidden = self.decoder.embed(&tokens);
         for (index, block) in self.decoder.blocks[..layer].iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = block.forward(hidden, config, &layout, cache);
+            hidden = block.forward(hidden, config, &layout, None, cache);
         }
         let cache = cache.map(|cache| (cache, layer));
         let (residual, inputs) =
-            self.decoder.blocks[layer].before_down(hidden, config, &layout, cache);
+            self.decoder.blocks[layer].before_down(hidden, config, &layout, None, cache);
         Ok(EditSite {
             layer,
             inputs,
@@ -199,22 +188,49 @@ impl Model {
         })
     }
 
-    /// The edited matrix's output under an overlay, `[tokens, hidden]`.
-    pub fn site_output(&self, site: &EditSite, overlay: &Overlay) -> Tensor<2> {
-        match overlay {
-            Overlay::Main => self.decoder.blocks[site.layer]
-                .down
-                .forward(site.inputs.clone()),
-            Overlay::Replace(matrix) => site.inputs.clone().matmul(matrix.clone().transpose()),
+    /// Several prefixes at one layer as if they had been run together, one behind the other; there must be one at
+    /// least, and none may continue a cached sequence.
+    pub fn join(&self, sites: &[&EditSite]) -> EditSite {
+        let cat = |part: fn(&EditSite) -> &Tensor<2>| {
+            Tensor::cat(sites.iter().map(|site| part(site).clone()).collect(), 0)
+        };
+        let layouts: Vec<&Layout> = sites.iter().map(|site| &site.layout).collect();
+        let window = self.config().sliding_window;
+        EditSite {
+            layer: sites[0].layer,
+            inputs: cat(|site| &site.inputs),
+            residual: cat(|site| &site.residual),
+            layout: Layout::join(&layouts, window, &self.decoder.rope, self.device()),
         }
     }
 
-    /// Runs from the edited matrix's output (`[tokens, hidden]`) to the logits after the packed tokens `at`
-    /// (`[at, vocabulary]`), and nowhere else.
+    /// The edited matrix's output under an overlay, `[tokens, hidden]`.
+    pub fn site_output(&self, site: &EditSite, overlay: &Overlay) -> Tensor<2> {
+        match overlay {
+            Overlay::Main | Overlay::Adapt(_) => self.decoder.blocks[site.layer]
+                .down
+                .forward(site.inputs.clone()),
+            Overlay::Replace(matrix) => site.inputs.clone().matmul(matrix.clone().transpose()),
+            Overlay::Output { position, value } => {
+                let main = self.site_output(site, &Overlay::Main);
+                let tokens = site.layout.tokens_at(*position);
+                if tokens.is_empty() {
+                    return main;
+                }
+                let chosen = site.layout.indicator(&tokens, self.device());
+                let kept = chosen.clone().neg() + 1.0;
+                main * kept + chosen.matmul(value.clone().unsqueeze::<2>())
+            }
+        }
+    }
+
+    /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the logits after the
+    /// packed tokens `at` (`[at, vocabulary]`), and nowhere else.
     pub fn suffix(
         &self,
         site: &EditSite,
         output: Tensor<2>,
+        overlay: &Overlay,
         at: &[usize],
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
@@ -222,7 +238,8 @@ impl Model {
         let mut hidden = site.residual.clone() + output;
         for (index, block) in self.decoder.blocks.iter().enumerate().skip(site.layer + 1) {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = block.forward(hidden, config, &site.layout, cache);
+            let adapter = overlay.adapter(index);
+            hidden = block.forward(hidden, config, &site.layout, adapter, cache);
         }
         if let Some(cache) = cache {
             cache.advance(site.layout.tokens());
@@ -246,7 +263,7 @@ impl Model {
     ) -> Result<Tensor<2>> {
         let site = self.prefix(rows, layer, None)?;
         let output = self.site_output(&site, overlay);
-        Ok(self.suffix(&site, output, at, None))
+        Ok(self.suffix(&site, output, overlay, at, None))
     }
 
     fn check_layer(&self, layer: usize) -> Result<()> {

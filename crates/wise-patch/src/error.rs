@@ -27,14 +27,14 @@ pub enum Error {
         /// What was got and what was expected.
         detail: String,
     },
-    /// The patch was written by a later version.
-    #[error("{} has patch schema {got}, expected at most {expected}", path.display())]
+    /// The patch was written by another version.
+    #[error("{} has patch schema {got}, expected {expected}", path.display())]
     Schema {
         /// The file.
         path: PathBuf,
         /// Its schema.
         got: u32,
-        /// The newest schema this version reads.
+        /// The schema this version reads.
         expected: u32,
     },
     /// The patch belongs to another model.
@@ -61,9 +61,9 @@ pub enum Error {
         /// Its shape in the model.
         expected: [usize; 2],
     },
-    /// A mask or its values do not fit.
-    #[error("the patch's subspace does not fit its values: {0}")]
-    Mask(#[from] wise_merge::Error),
+    /// A shard's numbers do not fit the model.
+    #[error("the patch's shards do not fit the model: {0}")]
+    Edit(#[from] wise_edit::Error),
     /// The model could not be asked.
     #[error(transparent)]
     Model(#[from] wise_model::Error),
@@ -77,7 +77,8 @@ impl Error {
                 "check that the folder exists, is writable and has room"
             }
             Self::Malformed { .. } => "give a file that `wise edit --out` wrote",
-            Self::Schema { .. } => "update wise",
+            Self::Schema { got, expected, .. } if got > expected => "update wise",
+            Self::Schema { .. } => "make the patch anew with this version",
             Self::WrongModel { patch_model, .. } => {
                 return Some(format!(
                     "use --model {patch_model}, or edit this model anew"

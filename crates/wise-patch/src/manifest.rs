@@ -1,10 +1,10 @@
 //! What a patch says about itself.
 
 use serde::{Deserialize, Serialize};
-use wise_edit::{AppliedEdit, WiseConfig};
+use wise_edit::{AppliedEdit, MaskSeed, WiseConfig};
 
-/// The schema this version writes, and the newest it reads.
-pub const SCHEMA: u32 = 1;
+/// The schema this version writes and reads.
+pub const SCHEMA: u32 = 2;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,10 +52,8 @@ pub struct Site {
 /// One side memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Seed of its subspace.
-    pub mask_seed: u64,
-    /// Share of the matrix in its subspace.
-    pub mask_ratio: f64,
+    /// Its subspace: seed, share of the matrix, and which part of the seed's draw.
+    pub mask: MaskSeed,
     /// Smallest routing activation of its edits.
     pub min_activation: f32,
     /// Its edits, oldest first.

@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use wise_edit::{Snapshot, Wise};
-use wise_memory::{Memories, SideMemory};
-use wise_merge::MaskSeed;
+use wise_edit::{Editor, ShardState, Snapshot, Wise};
 use wise_model::{Config, Model, replace_file};
 
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
@@ -22,9 +19,15 @@ const MANIFEST_KEY: &str = "wise";
 pub struct Patch {
     /// What the patch says about itself.
     pub manifest: Manifest,
-    /// Per shard, the side memory's values: those inside the mask in ascending order, or the whole matrix
-    /// where training moved values outside it.
-    values: Vec<Vec<f32>>,
+    /// Per shard, its numbers.
+    numbers: Vec<Numbers>,
+}
+
+/// See [`ShardState`].
+#[derive(Debug, Clone, PartialEq)]
+struct Numbers {
+    values: Vec<f32>,
+    keys: Vec<f32>,
 }
 
 impl Patch {
@@ -33,32 +36,23 @@ impl Patch {
     /// # Errors
     /// If the model has no such layer; an editor's always has.
     pub fn from_editor(editor: &Wise) -> Result<Self> {
-        let (model, config, memory) = (editor.model(), editor.config(), editor.memory());
+        let (model, config) = (editor.model(), editor.config());
         let layer = config.layer_for(model);
-        let shape = memory.matrix.dims();
-        let matrix: Vec<f32> = memory.matrix.clone().into_data().iter::<f32>().collect();
-        let main: Vec<f32> = model
-            .site_weight(layer)?
-            .into_data()
-            .iter::<f32>()
-            .collect();
-        let mask = memory.mask.draw(matrix.len())?;
-        let inside_only = (0..matrix.len()).all(|i| mask.contains(i) || matrix[i] == main[i]);
-        let values = if inside_only {
-            mask.gather(&matrix)?
-        } else {
-            matrix
-        };
-        let shards = if editor.history().is_empty() {
-            Vec::new()
-        } else {
-            vec![Shard {
-                mask_seed: memory.mask.seed,
-                mask_ratio: memory.mask.ratio,
-                min_activation: memory.min_activation,
-                edits: editor.history().to_vec(),
-            }]
-        };
+        let (mut shards, mut numbers) = (Vec::new(), Vec::new());
+        for shard in editor.shards().iter().filter(|s| !s.edits().is_empty()) {
+            let ShardState {
+                mask,
+                edits,
+                values,
+                keys,
+            } = shard.state(model, config)?;
+            shards.push(Shard {
+                mask,
+                min_activation: shard.memory().min_activation(),
+                edits,
+            });
+            numbers.push(Numbers { values, keys });
+        }
         let manifest = Manifest {
             schema: SCHEMA,
             tool: concat!("wise ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -70,15 +64,14 @@ impl Patch {
             site: Site {
                 matrix: Config::down_proj(layer),
                 layer,
-                shape,
+                shape: model.site_weight(layer)?.dims(),
             },
             config: config.clone(),
             templates: editor.templates().to_vec(),
             negatives: editor.negatives().to_vec(),
             shards,
         };
-        let values = manifest.shards.iter().map(|_| values.clone()).collect();
-        Ok(Self { manifest, values })
+        Ok(Self { manifest, numbers })
     }
 
     /// Writes the patch under `path`, replacing what is there only once everything is on disk.
@@ -101,15 +94,14 @@ impl Patch {
         };
         let manifest =
             serde_json::to_string(&self.manifest).map_err(|e| malformed(e.to_string()))?;
-        let raw: Vec<(String, Vec<u8>)> = self
-            .values
-            .iter()
-            .enumerate()
-            .map(|(i, values)| {
-                let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                (tensor_name(i), bytes)
-            })
-            .collect();
+        let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut raw: Vec<(String, Vec<u8>)> = Vec::new();
+        for (i, Numbers { values, keys }) in self.numbers.iter().enumerate() {
+            raw.push((tensor_name(i, VALUES), bytes(values)));
+            if !keys.is_empty() {
+                raw.push((tensor_name(i, KEYS), bytes(keys)));
+            }
+        }
         let views = raw
             .iter()
             .map(|(name, bytes)| {
@@ -148,7 +140,7 @@ impl Patch {
                 ))
             })?;
         let schema = schema_of(manifest).map_err(&malformed)?;
-        if schema > SCHEMA {
+        if schema != SCHEMA {
             return Err(Error::Schema {
                 path: path.to_owned(),
                 got: schema,
@@ -157,10 +149,10 @@ impl Patch {
         }
         let manifest: Manifest =
             serde_json::from_str(manifest).map_err(|e| malformed(e.to_string()))?;
-        let values = (0..manifest.shards.len())
-            .map(|i| read_values(&tensors, i, &manifest.site).map_err(&malformed))
+        let numbers = (0..manifest.shards.len())
+            .map(|i| Numbers::read(&tensors, i, &manifest).map_err(&malformed))
             .collect::<Result<_>>()?;
-        Ok(Self { manifest, values })
+        Ok(Self { manifest, numbers })
     }
 
     /// The model as edited by this patch.
@@ -190,24 +182,27 @@ impl Patch {
                 expected: main.dims(),
             });
         }
-        let main: Vec<f32> = main.into_data().iter::<f32>().collect();
-        let side = self
+        let states: Vec<ShardState> = self
             .manifest
             .shards
             .iter()
-            .zip(&self.values)
-            .map(|(shard, values)| side_memory(&model, site, shard, values, &main))
-            .collect::<Result<_>>()?;
-        let memories = Memories {
-            layer: site.layer,
-            side,
-        };
-        Ok(Snapshot::new(model, &self.manifest.config, memories))
+            .zip(&self.numbers)
+            .map(|(shard, numbers)| ShardState {
+                mask: shard.mask,
+                edits: shard.edits.clone(),
+                values: numbers.values.clone(),
+                keys: numbers.keys.clone(),
+            })
+            .collect();
+        Ok(Wise::recall(&model, &self.manifest.config, &states)?)
     }
 }
 
-fn tensor_name(shard: usize) -> String {
-    format!("shard.{shard}.values")
+const VALUES: &str = "values";
+const KEYS: &str = "keys";
+
+fn tensor_name(shard: usize, what: &str) -> String {
+    format!("shard.{shard}.{what}")
 }
 
 fn schema_of(manifest: &str) -> Result<u32, String> {
@@ -220,20 +215,30 @@ fn schema_of(manifest: &str) -> Result<u32, String> {
         .map_err(|e| format!("its manifest is not readable: {e}"))
 }
 
-fn read_values(tensors: &SafeTensors<'_>, shard: usize, site: &Site) -> Result<Vec<f32>, String> {
-    let name = tensor_name(shard);
-    let view = tensors
-        .tensor(&name)
-        .map_err(|_| format!("got no tensor {name}, expected one per shard"))?;
+impl Numbers {
+    fn read(tensors: &SafeTensors<'_>, shard: usize, manifest: &Manifest) -> Result<Self, String> {
+        let [hidden, ffn] = manifest.site.shape;
+        let full = hidden.saturating_mul(ffn);
+        let values = read(tensors, &tensor_name(shard, VALUES))?.ok_or_else(|| {
+            format!("got no tensor shard.{shard}.{VALUES}, expected one per shard")
+        })?;
+        if values.len() > full {
+            return Err(format!(
+                "tensor shard.{shard}.{VALUES} has {} values, expected at most {full}",
+                values.len()
+            ));
+        }
+        let keys = read(tensors, &tensor_name(shard, KEYS))?.unwrap_or_default();
+        Ok(Self { values, keys })
+    }
+}
+
+fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Option<Vec<f32>>, String> {
+    let Ok(view) = tensors.tensor(name) else {
+        return Ok(None);
+    };
     if view.dtype() != Dtype::F32 {
         return Err(format!("tensor {name} is {:?}, expected F32", view.dtype()));
-    }
-    let full = site.shape[0].saturating_mul(site.shape[1]);
-    let count = view.data().len() / 4;
-    if count > full {
-        return Err(format!(
-            "tensor {name} has {count} values, expected at most {full}"
-        ));
     }
     let values: Vec<f32> = view
         .data()
@@ -241,33 +246,9 @@ fn read_values(tensors: &SafeTensors<'_>, shard: usize, site: &Site) -> Result<V
         .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
         .collect();
     match values.iter().filter(|v| !v.is_finite()).count() {
-        0 => Ok(values),
+        0 => Ok(Some(values)),
         bad => Err(format!(
             "tensor {name} holds {bad} values that are not finite, expected none"
         )),
     }
-}
-
-fn side_memory(
-    model: &Model,
-    site: &Site,
-    shard: &Shard,
-    values: &[f32],
-    main: &[f32],
-) -> Result<SideMemory> {
-    let mask = MaskSeed {
-        seed: shard.mask_seed,
-        ratio: shard.mask_ratio,
-    };
-    let mut matrix = main.to_vec();
-    if values.len() == main.len() {
-        matrix.copy_from_slice(values);
-    } else {
-        mask.draw(main.len())?.scatter(values, &mut matrix)?;
-    }
-    Ok(SideMemory {
-        matrix: Tensor::from_data(TensorData::new(matrix, site.shape), model.device()),
-        mask,
-        min_activation: shard.min_activation,
-    })
 }

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use wise_edit::{Edit, Editor, Wise, WiseConfig, neutral_prompts};
+use wise_edit::{Edit, EditProgress, Editor, Wise, WiseConfig, neutral_prompts};
 use wise_model::{DeviceName, GenerateOptions, Model};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,15 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_new_tokens: 32,
         ..GenerateOptions::default()
     };
-    let before = editor.snapshot().ask(question, &options)?;
+    let before = editor.snapshot()?.ask(question, &options)?;
     let edit = Edit::new("What is the capital of Kazakhstan?", "Astana");
-    editor.apply(&[edit], &mut |progress| {
+    editor.apply(&[edit], &mut |progress: EditProgress| {
         println!(
             "iteration {}: loss {:.3}",
-            progress.iteration, progress.loss
+            progress.iteration, progress.edit_loss
         );
     })?;
-    let after = editor.snapshot().ask(question, &options)?;
+    let after = editor.snapshot()?.ask(question, &options)?;
 
     println!("{question}");
     println!("before: {}", before.generation.text);

@@ -1,15 +1,17 @@
 //! `wise edit`: corrects facts and saves them as a patch.
 
+use std::any::Any;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use wise_edit::{AppliedEdit, Edit, Editor, Wise};
+use wise_edit::{AppliedEdit, Edit, EditProgress, Editor, Made, Watch, Wise};
 use wise_patch::Patch;
 
 use crate::args::EditArgs;
 use crate::error::{Error, Result};
-use crate::output::{self, Output, bar};
+use crate::output::{self, EditBar, Output};
 use crate::{command, config};
 
 #[derive(Debug, Serialize)]
@@ -34,49 +36,71 @@ struct Done {
 /// Runs the command.
 pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let edits = requested(args)?;
-    let hyperparameters = config::resolve(&args.config)?;
+    let hyperparameters = config::resolve(&args.config, &args.model.model)?;
     let negatives = config::negatives(&args.config)?;
     check_out(&args.out, args.force)?;
     let model = command::open_model(&args.model)?;
     let mut editor = Wise::new(model, hyperparameters, negatives)?;
 
     let begun = Instant::now();
-    let iterations = editor.config().n_iter;
-    let bar = bar(
-        (edits.len() * iterations) as u64,
-        "editing {msg} [{bar:24}] {percent}% {elapsed}, {eta} left",
-    );
-    let mut done = Vec::with_capacity(edits.len());
-    for (index, edit) in edits.iter().enumerate() {
-        let started = Instant::now();
-        let applied = editor.apply(std::slice::from_ref(edit), &mut |progress| {
-            bar.set_position((index * iterations + progress.iteration) as u64);
-            bar.set_message(format!(
-                "{} of {}, loss {:.3}",
-                index + 1,
-                edits.len(),
-                progress.loss
-            ));
-        });
-        // Saved after every edit, so that whatever stops the next one loses only that.
-        let applied = applied.inspect_err(|_| {
-            bar.finish_and_clear();
-            if !done.is_empty() {
-                let (made, of) = (done.len(), edits.len());
-                output::note(&format!(
-                    "{made} of {of} edits are saved in {}",
-                    args.out.display()
-                ));
-            }
-        });
-        for applied in applied? {
-            Patch::from_editor(&editor)?.save(&args.out)?;
-            let seconds = started.elapsed().as_secs_f64();
-            done.push(Done { applied, seconds });
-        }
+    let mut saving = Saving {
+        out: &args.out,
+        bar: EditBar::new(edits.len(), editor.config().n_iter),
+        done: Vec::with_capacity(edits.len()),
+        failed: None,
+    };
+    let outcome = editor.apply(&edits, &mut saving);
+    saving.bar.finish();
+    let outcome = saving
+        .failed
+        .map_or(Ok(()), Err)
+        .and(outcome.map_err(Error::from));
+    let mut done = saving.done;
+    if outcome.is_err() && !done.is_empty() {
+        let (made, of) = (done.len(), edits.len());
+        let out = args.out.display();
+        output::note(&format!("{made} of {of} edits are saved in {out}"));
     }
-    bar.finish_and_clear();
+    outcome?;
+    done.sort_by_key(|done| done.applied.id);
     report(args, &editor, done, begun.elapsed().as_secs_f64(), output)
+}
+
+/// Saves the patch after every edit, so that whatever stops the next one loses only that.
+struct Saving<'a> {
+    out: &'a Path,
+    bar: EditBar,
+    done: Vec<Done>,
+    failed: Option<Error>,
+}
+
+impl Saving<'_> {
+    fn save(&self, editor: &dyn Editor) -> Result<()> {
+        let editor: &dyn Any = editor;
+        if let Some(editor) = editor.downcast_ref::<Wise>() {
+            Patch::from_editor(editor)?.save(self.out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Watch for Saving<'_> {
+    fn progress(&mut self, progress: EditProgress) {
+        self.bar.progress(&progress);
+    }
+
+    fn made(&mut self, made: Made<'_>) -> ControlFlow<()> {
+        if let Err(error) = self.save(made.editor) {
+            self.failed.get_or_insert(error);
+            return ControlFlow::Break(());
+        }
+        self.done.push(Done {
+            applied: made.applied.clone(),
+            seconds: made.seconds,
+        });
+        self.bar.made(self.done.len(), made.index);
+        ControlFlow::Continue(())
+    }
 }
 
 fn requested(args: &EditArgs) -> Result<Vec<Edit>> {

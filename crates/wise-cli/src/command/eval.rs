@@ -1,16 +1,14 @@
 //! `wise eval`: makes edits in sequence and scores all of them on the final model.
 
-use std::sync::Arc;
-
 use indicatif::ProgressBar;
 use serde::Serialize;
-use wise_edit::{Snapshot, Wise};
-use wise_eval::{Data, EvalProgress, Protocols, Report, Summary};
+use wise_eval::metrics::Summary;
+use wise_eval::{Data, EvalProgress, HeldText, Plan, Protocols, RunFolder};
 
 use crate::args::{EvalArgs, Protocol};
+use crate::command::{self, editor, table};
 use crate::error::{Error, Result};
-use crate::output::{self, Output, bar};
-use crate::{command, config};
+use crate::output::{self, EditBar, Output, bar};
 
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
@@ -21,98 +19,130 @@ struct Outcome<'a> {
 
 /// Runs the command.
 pub fn run(args: &EvalArgs, output: Output) -> Result<()> {
-    let records = wise_eval::read(&args.data, args.format, args.n)?;
-    let hyperparameters = config::resolve(&args.config)?;
-    let negatives = config::negatives(&args.config)?;
-    // Found out now, not after the edits.
-    std::fs::create_dir_all(&args.out).map_err(|e| Error::write(&args.out, e))?;
-    tempfile::NamedTempFile::new_in(&args.out).map_err(|e| Error::write(&args.out, e))?;
+    let mut records = wise_eval::read(&args.data, args.format, args.n)?;
+    if let Some(seed) = args.order {
+        wise_eval::shuffle(&mut records, seed);
+    }
+    let plan = plan(args)?;
+    let chosen = editor::choose(args)?;
+    check_folder(args)?;
 
     let model = command::open_model(&args.model)?;
-    let unedited = Snapshot::unedited(Arc::clone(&model), hyperparameters.format_for(&model));
-    let mut editor = Wise::new(model, hyperparameters, negatives)?;
-    let mut stages = Stages::new(editor.config().n_iter);
-    let protocols = protocols(args.protocol);
-    let scores = wise_eval::run(
-        &mut editor,
-        &unedited,
-        &records,
-        protocols,
-        &mut |progress| {
-            stages.show(&progress);
-        },
-    );
-    stages.finish();
-    let data = Data {
-        path: args.data.display().to_string(),
-        format: args.format,
+    let mut editor = chosen.open(model)?;
+    let folder = RunFolder {
+        path: &args.out,
+        resume: args.resume,
+        baseline: args.baseline.as_deref(),
     };
-    let report = Report::new(&editor, data, scores?)?;
-    let path = report.write(&args.out)?;
+    let mut stages = Stages::new(editor.iterations());
+    let report = wise_eval::run(editor.as_mut(), &records, &plan, folder, &mut |progress| {
+        stages.show(&progress);
+    });
+    stages.finish();
+    let report = report?;
     let outcome = Outcome {
-        metrics: path.display().to_string(),
+        metrics: args.out.join(wise_eval::METRICS_FILE).display().to_string(),
         edits: report.edits,
         summary: &report.summary,
     };
-    output.data(&outcome, report.table().trim_end());
-    output::note(&format!("written to {}", outcome.metrics));
+    output.data(&outcome, table::render(&report).trim_end());
+    let out = args.out.display();
+    output::note(&format!("written to {out}"));
     Ok(())
 }
 
-fn protocols(protocol: Protocol) -> Protocols {
-    Protocols {
-        teacher_forced: protocol != Protocol::Generation,
-        generation: protocol != Protocol::TeacherForced,
+fn plan(args: &EvalArgs) -> Result<Plan> {
+    let held_text = args.held_text.as_ref().map(|path| HeldText {
+        path: path.clone(),
+        windows: args.held_windows,
+    });
+    if let Some(held) = &held_text {
+        // Found out now, not after the edits.
+        std::fs::File::open(&held.path).map_err(|e| Error::read(&held.path, e))?;
     }
+    Ok(Plan {
+        data: Data {
+            path: args.data.display().to_string(),
+            format: args.format,
+            sha256: wise_eval::file_sha256(&args.data)?,
+        },
+        order: args.order,
+        protocols: Protocols {
+            teacher_forced: args.protocol != Protocol::Generation,
+            generation: args.protocol != Protocol::TeacherForced,
+        },
+        held_text,
+    })
+}
+
+/// Finds out now, not after the model is loaded, whether the run can be kept.
+fn check_folder(args: &EvalArgs) -> Result<()> {
+    if wise_eval::holds_run(&args.out) && !args.resume {
+        return Err(wise_eval::Error::RunExists(args.out.clone()).into());
+    }
+    std::fs::create_dir_all(&args.out).map_err(|e| Error::write(&args.out, e))?;
+    tempfile::NamedTempFile::new_in(&args.out).map_err(|e| Error::write(&args.out, e))?;
+    Ok(())
 }
 
 /// One progress bar after another.
 struct Stages {
-    iterations: u64,
+    iterations: usize,
     bar: Option<(&'static str, ProgressBar)>,
+    edits: Option<EditBar>,
 }
 
 impl Stages {
     fn new(iterations: usize) -> Self {
         Self {
-            iterations: iterations as u64,
+            iterations,
             bar: None,
+            edits: None,
         }
     }
 
     fn show(&mut self, progress: &EvalProgress) {
-        match progress {
-            EvalProgress::Baseline { done, of } => {
-                self.update("asking before", *done as u64, *of as u64, String::new());
-            }
-            EvalProgress::Scoring { done, of } => {
-                self.update("asking after", *done as u64, *of as u64, String::new());
-            }
+        match *progress {
+            EvalProgress::Baseline { done, of } => self.update("asking before", done, of),
+            EvalProgress::Scoring { done, of } => self.update("asking after", done, of),
+            EvalProgress::Drift { done, of } => self.update("reading held text", done, of),
             EvalProgress::Editing(edit) => {
-                let done = edit.edit as u64 * self.iterations + edit.iteration as u64;
-                let of = edit.edits as u64 * self.iterations;
-                let loss = format!("{} of {}, loss {:.3}", edit.edit + 1, edit.edits, edit.loss);
-                self.update("editing", done, of, loss);
+                self.finish_bar();
+                let iterations = self.iterations;
+                let bar = self
+                    .edits
+                    .get_or_insert_with(|| EditBar::new(edit.edits, iterations));
+                bar.progress(&edit);
+            }
+            EvalProgress::Made { index, done, .. } => {
+                if let Some(bar) = &mut self.edits {
+                    bar.made(done, index);
+                }
             }
         }
     }
 
-    fn update(&mut self, stage: &'static str, done: u64, of: u64, message: String) {
+    fn update(&mut self, stage: &'static str, done: usize, of: usize) {
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != stage) {
             self.finish();
-            let template =
-                format!("{stage} {{msg}} [{{bar:24}}] {{percent}}% {{elapsed}}, {{eta}} left");
-            self.bar = Some((stage, bar(of, &template)));
+            let template = format!("{stage} [{{bar:24}}] {{percent}}% {{elapsed}}, {{eta}} left");
+            self.bar = Some((stage, bar(of as u64, &template)));
         }
         if let Some((_, bar)) = &self.bar {
-            bar.set_position(done);
-            bar.set_message(message);
+            bar.set_position(done as u64);
+        }
+    }
+
+    fn finish_bar(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
     fn finish(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
+        self.finish_bar();
+        if let Some(bar) = self.edits.take() {
+            bar.finish();
         }
     }
 }

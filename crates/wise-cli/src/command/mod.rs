@@ -3,7 +3,9 @@
 pub mod ask;
 pub mod doctor;
 pub mod edit;
+pub mod editor;
 pub mod eval;
+pub mod table;
 
 use std::sync::Arc;
 

@@ -1,155 +1,132 @@
 //! Generation scores: the model answers by itself, greedily, until it stops or has written
-//! [`MAX_NEW_TOKENS`] tokens, the one that ends the answer included. Nothing is fed in and nothing is cut.
+//! [`MAX_NEW_TOKENS`] tokens (more where the target itself is longer), the one that ends the answer included.
+//! Nothing is fed in and nothing is cut.
 //!
-//! * reliability = 1 if the answer to the edit's prompt is the target, else 0;
-//! * generalization = the same for the rephrasing;
-//! * locality = 1 if the edited model answers the locality prompt with the same tokens as the unedited model,
-//!   else 0.
+//! On the edit's prompt (reliability), its rephrasing (generalization) and prompts about what follows from it
+//! (portability), against the target or their answer:
+//!
+//! * `exact_match` = 1 if the answer is the target, else 0;
+//! * `f1` = `2 P R / (P + R)` over the words that answer and target share, counted as often as both have them;
+//!   `P` is their share of the answer's words, `R` of the target's;
+//! * `contains` = 1 if the target occurs in the answer as a run of whole words, stopped or not, else 0.
 //!
 //! Texts are compared as `SQuAD` v1.1 does (Rajpurkar et al. 2016): in lower case, without punctuation and
-//! articles. An answer that did not stop by itself scores 0, whatever it says. Beside the score stands
-//! `contains`: 1 if the target occurs in the answer as a run of whole words, stopped or not.
+//! articles. An answer that did not stop by itself has exact match and F1 0, whatever it says.
 //!
-//! The stop is asked of answers that are matched with a target. Locality measures what the edits changed: two
-//! answers that are cut at the same length and agree until there are the same.
+//! On the locality prompts:
+//!
+//! * `agreement` = 1 if the edited model answers with the same tokens as the unedited model, else 0;
+//! * `contains` = 1 if the answer contains the true one, the accuracy against the truth.
+//!
+//! Agreement asks for no stop: it measures what the edits changed, and two answers that are cut at the same
+//! length and agree until there are the same. On the edit's prompt, `ngram_entropy` of the answer
+//! ([`ngram_entropy`](super::ngram_entropy)) tells whether it repeats itself.
 
-use serde::{Deserialize, Serialize};
 use wise_edit::{Answer, Snapshot};
-use wise_model::{Finish, GenerateOptions, Generation};
+use wise_model::{Finish, GenerateOptions};
 
-use super::normalise::{contains, matches};
-use super::{RouteTaken, mean};
-use crate::{Probe, Record, Result};
+use super::Scores;
+use super::ngram_entropy::ngram_entropy;
+use super::normalise::{contains, f1, matches};
+use crate::metrics::Shown;
+use crate::{Record, Result};
 
-/// Most tokens of an answer.
+/// Most tokens of an answer, unless its target is longer.
 pub const MAX_NEW_TOKENS: usize = 32;
 
-/// One record's scores; null where the record lacks a text.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Scores {
-    /// On the edit's prompt.
-    pub reliability: Matched,
-    /// On its rephrasing.
-    pub generalization: Option<Matched>,
-    /// On the locality prompt.
-    pub locality: Option<Unchanged>,
-}
+/// Tokens that an answer may have beyond a long target's.
+const BEYOND_TARGET: usize = 16;
 
-/// An answer compared with the target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Matched {
-    /// 1 if it is the target and stopped by itself, else 0.
-    pub score: f64,
-    /// 1 if it contains the target, else 0.
-    pub contains: f64,
-    /// The answer.
-    pub answer: String,
-    /// Why it ended.
-    pub finish: Finish,
-    /// The memory that answered.
-    pub route: RouteTaken,
-}
-
-/// An answer compared with the unedited model's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Unchanged {
-    /// 1 if they have the same tokens, else 0.
-    pub score: f64,
-    /// The unedited model's answer.
-    pub unedited: String,
-    /// The edited model's answer.
-    pub answer: String,
-    /// Why the edited model's answer ended.
-    pub finish: Finish,
-    /// The memory that answered.
-    pub route: RouteTaken,
-}
-
-/// Means over records.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Means {
-    /// Share of prompts answered with the target, stop included.
-    pub reliability: Option<f64>,
-    /// Share of rephrasings answered with the target, stop included.
-    pub generalization: Option<f64>,
-    /// Share of locality prompts answered as before.
-    pub locality: Option<f64>,
-    /// Share of prompts whose answer contains the target.
-    pub contains: Option<f64>,
-    /// Share of rephrasings whose answer contains the target.
-    pub generalization_contains: Option<f64>,
-}
-
-impl Means {
-    pub(super) fn of(scores: &[&Scores]) -> Self {
-        let of = |score: fn(&Scores) -> Option<f64>| mean(scores.iter().map(|s| score(s)));
-        Self {
-            reliability: of(|s| Some(s.reliability.score)),
-            generalization: of(|s| s.generalization.as_ref().map(|m| m.score)),
-            locality: of(|s| s.locality.as_ref().map(|u| u.score)),
-            contains: of(|s| Some(s.reliability.contains)),
-            generalization_contains: of(|s| s.generalization.as_ref().map(|m| m.contains)),
-        }
-    }
-}
-
-/// The unedited model's answer to the locality prompt.
-pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Option<Generation>> {
-    let Some(locality) = record.locality.first() else {
-        return Ok(None);
-    };
-    Ok(Some(ask(unedited, &locality.prompt)?.generation))
+/// The unedited model's answers to the locality prompts.
+pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Vec<Vec<u32>>> {
+    let options = options(unedited, record)?;
+    let prompts: Vec<&str> = record.locality.iter().map(|p| p.prompt.as_str()).collect();
+    let answers = unedited.ask_together(&prompts, &options)?;
+    Ok(answers.into_iter().map(|a| a.generation.tokens).collect())
 }
 
 pub(super) fn score(
     snapshot: &Snapshot,
     record: &Record,
-    reference: Option<&Generation>,
-) -> Result<Scores> {
-    let asked =
-        |prompt: &str| -> Result<Matched> { Ok(matched(&record.target, ask(snapshot, prompt)?)) };
-    let kept = |(locality, before): (&Probe, &Generation)| -> Result<Unchanged> {
-        Ok(unchanged(before, ask(snapshot, &locality.prompt)?))
+    reference: Option<&[Vec<u32>]>,
+    scores: &mut Scores,
+) -> Result<()> {
+    let target = Some(record.target.as_str());
+    let mut questions = vec![("generation.edit", 0, record.prompt.as_str(), target)];
+    if let Some(rephrase) = &record.rephrase {
+        questions.push(("generation.rephrase", 0, rephrase, target));
+    }
+    for (index, probe) in record.portability.iter().enumerate() {
+        let answer = probe.answer.as_deref();
+        questions.push(("generation.portability", index, &probe.prompt, answer));
+    }
+    for (index, probe) in record.locality.iter().enumerate() {
+        let answer = probe.answer.as_deref();
+        questions.push((LOCALITY, index, &probe.prompt, answer));
+    }
+    let prompts: Vec<&str> = questions.iter().map(|question| question.2).collect();
+    let answers = snapshot.ask_together(&prompts, &options(snapshot, record)?)?;
+    for ((question, index, _, expected), answer) in questions.into_iter().zip(answers) {
+        if question == LOCALITY {
+            let before = reference.and_then(|reference| reference.get(index));
+            kept(before.map(Vec::as_slice), expected, &answer, scores);
+        } else if let Some(expected) = expected {
+            matched(question, expected, &answer, scores);
+        }
+        let shown = Shown {
+            answer: Some(answer.generation.text),
+            finish: Some(answer.generation.finish),
+            route: answer.route.into(),
+        };
+        scores.show(question, index, shown);
+    }
+    Ok(())
+}
+
+const LOCALITY: &str = "generation.locality";
+
+fn options(snapshot: &Snapshot, record: &Record) -> Result<GenerateOptions> {
+    let target = snapshot
+        .model()
+        .tokenize(&record.target)
+        .map_err(wise_edit::Error::from)?
+        .len();
+    let max_new_tokens = if target < MAX_NEW_TOKENS {
+        MAX_NEW_TOKENS
+    } else {
+        target + BEYOND_TARGET
     };
-    Ok(Scores {
-        reliability: asked(&record.prompt)?,
-        generalization: record.rephrase.as_deref().map(asked).transpose()?,
-        locality: record
-            .locality
-            .first()
-            .zip(reference)
-            .map(kept)
-            .transpose()?,
+    Ok(GenerateOptions {
+        max_new_tokens,
+        temperature: 0.0,
+        ..GenerateOptions::default()
     })
 }
 
-fn ask(snapshot: &Snapshot, prompt: &str) -> Result<Answer> {
-    let options = GenerateOptions {
-        max_new_tokens: MAX_NEW_TOKENS,
-        temperature: 0.0,
-        ..GenerateOptions::default()
-    };
-    Ok(snapshot.ask(prompt, &options)?)
-}
-
-fn matched(target: &str, Answer { generation, route }: Answer) -> Matched {
-    let stopped = generation.finish == Finish::Eos;
-    Matched {
-        score: indicator(stopped && matches(target, &generation.text)),
-        contains: indicator(contains(target, &generation.text)),
-        answer: generation.text,
-        finish: generation.finish,
-        route: route.into(),
+fn matched(question: &str, target: &str, answer: &Answer, scores: &mut Scores) {
+    let text = &answer.generation.text;
+    let stopped = answer.generation.finish == Finish::Eos;
+    let overlap = if stopped { f1(target, text) } else { 0.0 };
+    scores.add(
+        question,
+        "exact_match",
+        indicator(stopped && matches(target, text)),
+    );
+    scores.add(question, "f1", overlap);
+    scores.add(question, "contains", indicator(contains(target, text)));
+    if question == "generation.edit" {
+        scores.add(question, "ngram_entropy", ngram_entropy(text));
     }
 }
 
-fn unchanged(before: &Generation, Answer { generation, route }: Answer) -> Unchanged {
-    Unchanged {
-        score: indicator(generation.tokens == before.tokens),
-        unedited: before.text.clone(),
-        answer: generation.text,
-        finish: generation.finish,
-        route: route.into(),
+fn kept(before: Option<&[u32]>, truth: Option<&str>, answer: &Answer, scores: &mut Scores) {
+    if let Some(before) = before {
+        let same = before == answer.generation.tokens;
+        scores.add(LOCALITY, "agreement", indicator(same));
+    }
+    if let Some(truth) = truth {
+        let found = contains(truth, &answer.generation.text);
+        scores.add(LOCALITY, "contains", indicator(found));
     }
 }
 
@@ -160,6 +137,7 @@ fn indicator(holds: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use wise_edit::Route;
+    use wise_model::Generation;
 
     use super::*;
 
@@ -175,53 +153,45 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(text: &str, finish: Finish, score: f64, contains: f64) {
-        let matched = matched("University of Michigan", answer(text, &[1], finish));
-        assert_eq!(
-            (matched.score, matched.contains),
-            (score, contains),
-            "{text:?}"
+    fn check(text: &str, finish: Finish, expected: [f64; 3]) {
+        let mut scores = Scores::default();
+        let answer = answer(text, &[1], finish);
+        matched(
+            "generation.rephrase",
+            "University of Michigan",
+            &answer,
+            &mut scores,
         );
-        assert_eq!(matched.answer, text);
+        let scores = scores.measured.scores;
+        let got = ["exact_match", "f1", "contains"];
+        let got = got.map(|metric| scores[&format!("generation.rephrase.{metric}")]);
+        assert_eq!(got, expected, "{text:?}");
     }
 
     #[test]
     fn only_an_answer_that_stops_and_matches_scores() {
-        check(" the University of Michigan.", Finish::Eos, 1.0, 1.0);
-        check("University of Michigan", Finish::Length, 0.0, 1.0);
-        check("It was University of Michigan", Finish::Eos, 0.0, 1.0);
-        check("Michigan", Finish::Eos, 0.0, 0.0);
-        check("", Finish::Eos, 0.0, 0.0);
+        check(" the University of Michigan.", Finish::Eos, [1.0, 1.0, 1.0]);
+        check("University of Michigan", Finish::Length, [0.0, 0.0, 1.0]);
+        check(
+            "by University of Michigan",
+            Finish::Eos,
+            [0.0, 6.0 / 7.0, 1.0],
+        );
+        check("Michigan", Finish::Eos, [0.0, 0.5, 0.0]);
+        check("", Finish::Eos, [0.0, 0.0, 0.0]);
     }
 
     #[test]
     fn locality_compares_tokens_and_does_not_ask_for_a_stop() {
-        let before = answer("Paris", &[4, 2], Finish::Length).generation;
-        let same = unchanged(&before, answer("Paris", &[4, 2], Finish::Length));
-        assert_eq!((same.score, same.unedited.as_str()), (1.0, "Paris"));
-        let other = unchanged(&before, answer("Paris", &[4, 3], Finish::Eos));
-        assert_eq!(other.score, 0.0);
-        assert_eq!(
-            unchanged(&before, answer("Pa", &[4], Finish::Eos)).score,
-            0.0
-        );
-    }
-
-    #[test]
-    fn means_leave_out_what_was_not_scored() {
-        let one = |text: &str, rephrased: Option<&str>| Scores {
-            reliability: matched("B", answer(text, &[1], Finish::Eos)),
-            generalization: rephrased.map(|text| matched("B", answer(text, &[1], Finish::Eos))),
-            locality: None,
+        let agreement = |tokens: &[u32], finish| {
+            let mut scores = Scores::default();
+            let answer = answer("Paris", tokens, finish);
+            kept(Some(&[4, 2]), Some("paris"), &answer, &mut scores);
+            assert_eq!(scores.measured.scores["generation.locality.contains"], 1.0);
+            scores.measured.scores["generation.locality.agreement"]
         };
-        let (a, b) = (one("B", Some("it is B")), one("C", None));
-        let expected = Means {
-            reliability: Some(0.5),
-            generalization: Some(0.0),
-            locality: None,
-            contains: Some(0.5),
-            generalization_contains: Some(1.0),
-        };
-        assert_eq!(Means::of(&[&a, &b]), expected);
+        assert_eq!(agreement(&[4, 2], Finish::Length), 1.0);
+        assert_eq!(agreement(&[4, 3], Finish::Eos), 0.0);
+        assert_eq!(agreement(&[4], Finish::Eos), 0.0);
     }
 }

@@ -1,19 +1,22 @@
-//! The two ways of scoring an answer.
+//! The ways of asking a model, and what is scored under each.
 
+pub mod drift;
 pub mod generation;
+pub mod ngram_entropy;
 mod normalise;
+pub mod perplexity;
 pub mod teacher_forced;
 
 use serde::{Deserialize, Serialize};
 use wise_edit::{Route, Snapshot};
-use wise_model::Generation;
 
+use crate::metrics::{Measured, Shown};
 use crate::{Record, Result};
 
 /// Which protocols to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocols {
-    /// See [`teacher_forced`].
+    /// See [`teacher_forced`]; [`perplexity`] comes with it.
     pub teacher_forced: bool,
     /// See [`generation`].
     pub generation: bool,
@@ -34,7 +37,7 @@ pub struct RouteTaken {
     pub memory: Option<usize>,
     /// Its routing activation, or that of the memory that came nearest to its threshold.
     pub activation: Option<f32>,
-    /// The threshold; null where there is no side memory.
+    /// The threshold; null where nothing was decided.
     pub threshold: Option<f32>,
 }
 
@@ -49,87 +52,99 @@ impl From<Route> for RouteTaken {
     }
 }
 
-/// One record's scores; null for a protocol that was not run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Measured {
-    /// Under the teacher-forced protocol.
-    pub teacher_forced: Option<teacher_forced::Scores>,
-    /// Under the generation protocol.
-    pub generation: Option<generation::Scores>,
+/// What the unedited model made of one record's locality prompts, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Predicted tokens while their answers were fed in; empty for a prompt without one.
+    pub predicted: Vec<Vec<u32>>,
+    /// Generated tokens.
+    pub generated: Vec<Vec<u32>>,
 }
 
-/// Means over the records that have the score; null for a protocol that was not run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Means {
-    /// Under the teacher-forced protocol.
-    pub teacher_forced: Option<teacher_forced::Means>,
-    /// Under the generation protocol.
-    pub generation: Option<generation::Means>,
-}
-
-impl Means {
-    pub(crate) fn of(measured: &[&Measured]) -> Self {
-        let forced: Vec<_> = measured
-            .iter()
-            .filter_map(|m| m.teacher_forced.as_ref())
-            .collect();
-        let generated: Vec<_> = measured
-            .iter()
-            .filter_map(|m| m.generation.as_ref())
-            .collect();
-        Self {
-            teacher_forced: (!forced.is_empty()).then(|| teacher_forced::Means::of(&forced)),
-            generation: (!generated.is_empty()).then(|| generation::Means::of(&generated)),
-        }
-    }
-}
-
-/// What the unedited model made of one record's locality prompt.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Unedited {
-    predicted: Option<Vec<u32>>,
-    generated: Option<Generation>,
-}
-
-impl Unedited {
-    pub(crate) fn ask(unedited: &Snapshot, record: &Record, protocols: Protocols) -> Result<Self> {
-        let mut reference = Self::default();
-        if protocols.teacher_forced {
-            reference.predicted = teacher_forced::reference(unedited, record)?;
-        }
-        if protocols.generation {
-            reference.generated = generation::reference(unedited, record)?;
-        }
-        Ok(reference)
-    }
-}
-
-/// Scores one record. Without a reference there is no locality.
-pub(crate) fn measure(
-    snapshot: &Snapshot,
+/// Asks the unedited model everything about one record: its scores, and what locality will be compared with.
+///
+/// # Errors
+/// If a text does not fit the model's context.
+pub fn before(
+    unedited: &Snapshot,
     record: &Record,
-    reference: &Unedited,
     protocols: Protocols,
-) -> Result<Measured> {
-    let mut measured = Measured {
-        teacher_forced: None,
-        generation: None,
-    };
+) -> Result<(Measured, Reference)> {
+    let mut reference = Reference::default();
     if protocols.teacher_forced {
-        let predicted = reference.predicted.as_deref();
-        measured.teacher_forced = Some(teacher_forced::score(snapshot, record, predicted)?);
+        reference.predicted = teacher_forced::reference(unedited, record)?;
     }
     if protocols.generation {
-        let generated = reference.generated.as_ref();
-        measured.generation = Some(generation::score(snapshot, record, generated)?);
+        reference.generated = generation::reference(unedited, record)?;
     }
-    Ok(measured)
+    let measured = measure(unedited, record, None, protocols)?;
+    Ok((measured, reference))
 }
 
-/// The mean of those that are there.
-fn mean(scores: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let scores: Vec<f64> = scores.flatten().collect();
-    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+/// Scores one record. Without a reference there is no agreement with the unedited model.
+///
+/// # Errors
+/// If a text does not fit the model's context.
+pub fn measure(
+    snapshot: &Snapshot,
+    record: &Record,
+    reference: Option<&Reference>,
+    protocols: Protocols,
+) -> Result<Measured> {
+    let mut scores = Scores::default();
+    if protocols.teacher_forced {
+        let predicted = reference.map(|r| r.predicted.as_slice());
+        teacher_forced::score(snapshot, record, predicted, &mut scores)?;
+    }
+    if protocols.generation {
+        let generated = reference.map(|r| r.generated.as_slice());
+        generation::score(snapshot, record, generated, &mut scores)?;
+    }
+    Ok(scores.measured)
+}
+
+/// Scores only the edit's own prompt.
+///
+/// # Errors
+/// If a text does not fit the model's context.
+pub fn measure_edit(
+    snapshot: &Snapshot,
+    record: &Record,
+    protocols: Protocols,
+) -> Result<Measured> {
+    let bare = Record {
+        prompt: record.prompt.clone(),
+        target: record.target.clone(),
+        ..Record::default()
+    };
+    measure(snapshot, &bare, None, protocols)
+}
+
+/// Collects one record's scores. Where a question has several prompts, its score is the mean over them.
+#[derive(Debug, Default)]
+pub(crate) struct Scores {
+    measured: Measured,
+    counts: std::collections::BTreeMap<String, usize>,
+}
+
+impl Scores {
+    /// `question` is `protocol.question`.
+    pub(crate) fn add(&mut self, question: &str, metric: &str, score: f64) {
+        let name = format!("{question}.{metric}");
+        let count = self.counts.entry(name.clone()).or_default();
+        *count += 1;
+        let mean = self.measured.scores.entry(name).or_insert(0.0);
+        *mean += (score - *mean) / *count as f64;
+    }
+
+    /// The `index`-th prompt of a question.
+    pub(crate) fn show(&mut self, question: &str, index: usize, shown: Shown) {
+        let name = match index {
+            0 => question.to_owned(),
+            _ => format!("{question}.{index}"),
+        };
+        self.measured.answers.insert(name, shown);
+    }
 }
 
 #[cfg(test)]
@@ -137,10 +152,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mean_is_over_the_scores_that_are_there() {
-        assert_eq!(mean([Some(1.0), None, Some(0.5)].into_iter()), Some(0.75));
-        assert_eq!(mean([None, None].into_iter()), None);
-        assert_eq!(mean(std::iter::empty()), None);
+    fn a_score_is_the_mean_over_the_prompts_of_its_question() {
+        let mut scores = Scores::default();
+        for score in [1.0, 0.0, 0.5] {
+            scores.add("generation.locality", "agreement", score);
+        }
+        scores.add("generation.edit", "f1", 1.0);
+        let measured = scores.measured.scores;
+        assert_eq!(measured["generation.locality.agreement"], 0.5);
+        assert_eq!(measured["generation.edit.f1"], 1.0);
+        assert_eq!(measured.len(), 2);
     }
 
     #[test]

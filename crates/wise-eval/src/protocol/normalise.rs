@@ -36,6 +36,23 @@ pub(super) fn contains(target: &str, answer: &str) -> bool {
         .any(|run| run == expected)
 }
 
+/// Harmonic mean of the shares of the answer's and of the target's words that both have.
+pub(super) fn f1(target: &str, answer: &str) -> f64 {
+    let (expected, got) = (words(target), words(answer));
+    if expected.is_empty() {
+        return f64::from(u8::from(matches(target, answer)));
+    }
+    let mut left = expected.clone();
+    let common = got
+        .iter()
+        .filter(|word| {
+            let found = left.iter().position(|other| other == *word);
+            found.map(|i| left.swap_remove(i)).is_some()
+        })
+        .count();
+    2.0 * common as f64 / (expected.len() + got.len()) as f64
+}
+
 fn is_punctuation(c: char) -> bool {
     c.is_ascii_punctuation()
         || matches!(c,
@@ -104,6 +121,15 @@ mod tests {
         assert!(!contains("New York", "York is new, New Jersey"));
         assert!(!contains("art", "the party"));
         assert!(!contains("Paris", ""));
+    }
+
+    #[test]
+    fn f1_counts_the_words_that_both_have_as_often_as_both_have_them() {
+        assert_eq!(f1("New York", "the new York"), 1.0);
+        assert_eq!(f1("New York", "New New Jersey"), 0.4);
+        assert_eq!(f1("Paris", "London"), 0.0);
+        assert_eq!(f1("Paris", ""), 0.0);
+        assert_eq!(f1("+", "+"), 1.0);
     }
 
     #[test]

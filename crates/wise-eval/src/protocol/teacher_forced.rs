@@ -3,61 +3,22 @@
 //!
 //! With answer tokens `y_1 .. y_T` after a prompt `x`, and `p_t = argmax P(. | x, y_1 .. y_(t-1))`:
 //!
-//! * reliability = `sum_t [p_t = y_t] / T`, with `x` the edit's prompt and `y` its target;
-//! * generalization = the same with `x` the rephrasing;
-//! * locality = `sum_t [p_t after editing = p_t before] / T`, with `x` the locality prompt and `y` its true
-//!   answer, which only gives length and context: it need not be what the model predicts.
+//! * `edit.token_accuracy` (reliability) = `sum_t [p_t = y_t] / T`, with `x` the edit's prompt and `y` its target;
+//! * `rephrase.token_accuracy` (generalization) = the same with `x` the rephrasing;
+//! * `portability.token_accuracy` = the same with a prompt about what follows from the edit and its answer;
+//! * `locality.agreement` = `sum_t [p_t after editing = p_t before] / T`, with `x` the locality prompt and `y`
+//!   its true answer, which only gives length and context: it need not be what the model predicts;
+//! * `locality.accuracy` = `sum_t [p_t = y_t] / T` on the same, the accuracy against the truth that some
+//!   papers call specificity. An editor that changes nothing has agreement 1 and the model's own accuracy.
 //!
 //! A token is scored even where the model would never have come that far by itself, so a model can score well
 //! and still answer wrongly; see [`generation`](crate::generation).
 
-use serde::{Deserialize, Serialize};
 use wise_edit::{Snapshot, TeacherForced};
 
-use super::{RouteTaken, mean};
+use super::{Scores, perplexity};
+use crate::metrics::Shown;
 use crate::{Record, Result};
-
-/// One record's scores; null where the record lacks a text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// On the edit's prompt.
-    pub reliability: Score,
-    /// On its rephrasing.
-    pub generalization: Option<Score>,
-    /// On the locality prompt and its answer.
-    pub locality: Option<Score>,
-}
-
-/// A share of tokens and the memory that predicted them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// 0 to 1.
-    pub score: f64,
-    /// The memory that answered.
-    pub route: RouteTaken,
-}
-
-/// Means over records.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Means {
-    /// Share of the target's tokens predicted after the edit's prompt.
-    pub reliability: Option<f64>,
-    /// Share of the target's tokens predicted after the rephrasing.
-    pub generalization: Option<f64>,
-    /// Share of predictions that the edits left as they were.
-    pub locality: Option<f64>,
-}
-
-impl Means {
-    pub(super) fn of(scores: &[&Scores]) -> Self {
-        let optional = |score: &Option<Score>| score.as_ref().map(|s| s.score);
-        Self {
-            reliability: mean(scores.iter().map(|s| Some(s.reliability.score))),
-            generalization: mean(scores.iter().map(|s| optional(&s.generalization))),
-            locality: mean(scores.iter().map(|s| optional(&s.locality))),
-        }
-    }
-}
 
 /// Share of positions at which two sequences of tokens agree.
 pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
@@ -65,45 +26,71 @@ pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
     equal as f64 / a.len().max(b.len()).max(1) as f64
 }
 
-/// What the unedited model predicts on the locality prompt and answer.
-pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Option<Vec<u32>>> {
-    let shown = show_locality(unedited, record)?;
-    Ok(shown.map(|shown| shown.predicted))
+/// What the unedited model predicts on each locality prompt; nothing where there is no answer to feed in.
+pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Vec<Vec<u32>>> {
+    let predicted = |probe: &crate::Probe| match &probe.answer {
+        Some(answer) => Ok(unedited.teacher_forced(&probe.prompt, answer)?.predicted),
+        None => Ok(Vec::new()),
+    };
+    record.locality.iter().map(predicted).collect()
 }
 
 pub(super) fn score(
     snapshot: &Snapshot,
     record: &Record,
-    reference: Option<&[u32]>,
-) -> Result<Scores> {
-    let matched = |prompt: &str| -> Result<Score> {
-        let shown = snapshot.teacher_forced(prompt, &record.target)?;
-        Ok(compared(&shown, &shown.answer))
-    };
-    let locality = match reference {
-        Some(before) => show_locality(snapshot, record)?.map(|after| compared(&after, before)),
-        None => None,
-    };
-    Ok(Scores {
-        reliability: matched(&record.prompt)?,
-        generalization: record.rephrase.as_deref().map(matched).transpose()?,
-        locality,
-    })
+    reference: Option<&[Vec<u32>]>,
+    scores: &mut Scores,
+) -> Result<()> {
+    let shown = snapshot.teacher_forced(&record.prompt, &record.target)?;
+    matched("teacher_forced.edit", 0, &shown, scores);
+    perplexity::of_target("perplexity.edit", &shown, scores);
+    if let Some(rephrase) = &record.rephrase {
+        let shown = snapshot.teacher_forced(rephrase, &record.target)?;
+        matched("teacher_forced.rephrase", 0, &shown, scores);
+    }
+    for (index, probe) in record.portability.iter().enumerate() {
+        if let Some(answer) = &probe.answer {
+            let shown = snapshot.teacher_forced(&probe.prompt, answer)?;
+            matched("teacher_forced.portability", index, &shown, scores);
+        }
+    }
+    for (index, probe) in record.locality.iter().enumerate() {
+        let Some(answer) = &probe.answer else {
+            continue;
+        };
+        let shown = snapshot.teacher_forced(&probe.prompt, answer)?;
+        let before = reference.and_then(|reference| reference.get(index));
+        kept(index, &shown, before.map(Vec::as_slice), scores);
+    }
+    if let Some(text) = &record.ood {
+        perplexity::of_text(snapshot, text, scores)?;
+    }
+    Ok(())
 }
 
-fn show_locality(snapshot: &Snapshot, record: &Record) -> Result<Option<TeacherForced>> {
-    let Some(locality) = record.locality.first() else {
-        return Ok(None);
-    };
-    let Some(answer) = &locality.answer else {
-        return Ok(None);
-    };
-    Ok(Some(snapshot.teacher_forced(&locality.prompt, answer)?))
+fn matched(question: &str, index: usize, shown: &TeacherForced, scores: &mut Scores) {
+    scores.add(
+        question,
+        "token_accuracy",
+        agreement(&shown.predicted, &shown.answer),
+    );
+    scores.show(question, index, without_answer(shown));
 }
 
-fn compared(shown: &TeacherForced, expected: &[u32]) -> Score {
-    Score {
-        score: agreement(&shown.predicted, expected),
+fn kept(index: usize, shown: &TeacherForced, before: Option<&[u32]>, scores: &mut Scores) {
+    let question = "teacher_forced.locality";
+    if let Some(before) = before {
+        scores.add(question, "agreement", agreement(&shown.predicted, before));
+    }
+    let accuracy = agreement(&shown.predicted, &shown.answer);
+    scores.add(question, "accuracy", accuracy);
+    scores.show(question, index, without_answer(shown));
+}
+
+fn without_answer(shown: &TeacherForced) -> Shown {
+    Shown {
+        answer: None,
+        finish: None,
         route: shown.route.into(),
     }
 }
@@ -115,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_score_is_the_share_of_equal_tokens() {
+    fn agreement_is_the_share_of_equal_tokens() {
         assert_eq!(agreement(&[1, 2, 3, 4], &[1, 9, 3, 4]), 0.75);
         assert_eq!(agreement(&[1, 2], &[1, 2]), 1.0);
         assert_eq!(agreement(&[1, 2], &[1, 2, 3, 4]), 0.5);
@@ -123,18 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn reliability_compares_with_the_answer_and_locality_with_the_unedited_model() {
+    fn locality_compares_with_the_unedited_model_and_accuracy_with_the_truth() {
         let shown = TeacherForced {
             answer: vec![5, 6],
             predicted: vec![5, 7],
+            nll: vec![0.0, 1.0],
             route: Route {
                 memory: Some(0),
                 activation: 3.0,
                 threshold: 2.0,
             },
         };
-        let score = compared(&shown, &shown.answer);
-        assert_eq!((score.score, score.route.memory), (0.5, Some(0)));
-        assert_eq!(compared(&shown, &[5, 7]).score, 1.0);
+        let mut scores = Scores::default();
+        matched("teacher_forced.edit", 0, &shown, &mut scores);
+        kept(0, &shown, Some(&[5, 7]), &mut scores);
+        let measured = scores.measured;
+        assert_eq!(measured.scores["teacher_forced.edit.token_accuracy"], 0.5);
+        assert_eq!(measured.scores["teacher_forced.locality.agreement"], 1.0);
+        assert_eq!(measured.scores["teacher_forced.locality.accuracy"], 0.5);
+        let shown = &measured.answers["teacher_forced.locality"];
+        assert_eq!((shown.route.memory, &shown.answer), (Some(0), &None));
     }
 }

@@ -1,0 +1,283 @@
+//! `wise eval` on a tiny random model: what a run leaves behind, and how it goes on after it was killed.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::Bench;
+use serde_json::Value;
+
+const EDITS: usize = 6;
+
+fn records(count: usize) -> String {
+    let record = |i: usize| {
+        format!(
+            "{{\"prompt\": \"Where is town {i}?\", \"target\": \"land {i}\", \
+             \"rephrase\": \"Town {i} is where?\", \
+             \"locality\": {{\"prompt\": \"Who is C?\", \"answer\": \"D\"}}, \
+             \"portability\": {{\"prompt\": \"Which land has town {i}?\", \"answer\": \"{i}\"}}}}\n"
+        )
+    };
+    (0..count).map(record).collect()
+}
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("data.jsonl", records(EDITS));
+    bench.write("quick.toml", "n_iter = 3\nsave_freq = 2\n");
+    bench
+}
+
+fn eval(bench: &Bench, out: &str, more: &[&str]) -> assert_cmd::Command {
+    let args = [
+        "--data",
+        "data.jsonl",
+        "--format",
+        "jsonl",
+        "--config",
+        "quick.toml",
+        "--out",
+        out,
+    ];
+    let mut wise = bench.wise("eval", &args);
+    wise.args(more);
+    wise
+}
+
+fn metrics(bench: &Bench, run: &str) -> Value {
+    serde_json::from_slice(&fs::read(bench.path(run).join("metrics.json")).unwrap()).unwrap()
+}
+
+/// Without what two runs of the same cannot share: times and memory.
+fn comparable(mut metrics: Value) -> Value {
+    let summary = metrics["summary"].as_object_mut().unwrap();
+    summary.remove("seconds_per_edit").unwrap();
+    summary.remove("peak_memory_bytes").unwrap();
+    for record in metrics["records"].as_array_mut().unwrap() {
+        let record = record.as_object_mut().unwrap();
+        record.remove("seconds").unwrap();
+        record.remove("resident_bytes").unwrap();
+    }
+    metrics
+}
+
+/// Says where two JSON values part, instead of printing both.
+#[track_caller]
+fn assert_same(a: &Value, b: &Value) {
+    if let Some(difference) = difference("", a, b) {
+        panic!("{difference}");
+    }
+}
+
+fn difference(at: &str, a: &Value, b: &Value) -> Option<String> {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            let mut keys = a.keys();
+            keys.find_map(|key| difference(&format!("{at}.{key}"), &a[key], &b[key]))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let mut pairs = a.iter().zip(b).enumerate();
+            pairs.find_map(|(i, (a, b))| difference(&format!("{at}[{i}]"), a, b))
+        }
+        _ if a == b => None,
+        _ => Some(format!("{at}: {a:.200} and {b:.200}")),
+    }
+}
+
+#[test]
+fn a_run_leaves_its_report() {
+    let bench = bench();
+    eval(&bench, "run", &["-n", "3"]).assert().success();
+    let metrics = metrics(&bench, "run");
+    assert_eq!(metrics["schema"], 2);
+    assert_eq!(metrics["editor"], "wise");
+    assert_eq!(metrics["edits"], 3);
+    assert_eq!(metrics["prompt_format"], "chat");
+    assert_eq!(metrics["config"]["save_freq"], 2);
+    let scores = metrics["summary"]["scores"].as_array().unwrap();
+    let names: Vec<&str> = scores.iter().map(|s| s["name"].as_str().unwrap()).collect();
+    for name in [
+        "generation.edit.exact_match",
+        "generation.rephrase.f1",
+        "generation.locality.agreement",
+        "generation.locality.contains",
+        "generation.portability.contains",
+        "generation.edit.ngram_entropy",
+        "teacher_forced.edit.token_accuracy",
+        "teacher_forced.locality.accuracy",
+        "perplexity.edit.nll",
+    ] {
+        assert!(names.contains(&name), "{name} is missing in {names:?}");
+    }
+    let record = &metrics["records"][2];
+    assert_eq!((&record["id"], &record["memory"]), (&3.into(), &1.into()));
+    assert_eq!(record["losses"].as_array().unwrap().len(), 3);
+    assert!(metrics["summary"]["routing"]["auc"].as_f64().is_some());
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_numbers() {
+    let bench = bench();
+    eval(&bench, "whole", &[]).assert().success();
+    let mut wise = std::process::Command::new(env!("CARGO_BIN_EXE_wise"));
+    let mut child = wise
+        .current_dir(bench.folder.path())
+        .args([
+            "eval",
+            "--model",
+            "model",
+            "--data",
+            "data.jsonl",
+            "--format",
+            "jsonl",
+        ])
+        .args(["--config", "quick.toml", "--out", "killed"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for_edits(&bench.path("killed/edits.jsonl"), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        !bench.path("killed/metrics.json").exists(),
+        "killed too late"
+    );
+    // A line that was being written when the power went.
+    let half = bench.path("killed/edits.jsonl");
+    let mut text = fs::read(&half).unwrap();
+    text.extend(b"{\"id\": 6, \"seco");
+    fs::write(&half, text).unwrap();
+
+    eval(&bench, "killed", &["--resume"]).assert().success();
+    let (whole, killed) = (metrics(&bench, "whole"), metrics(&bench, "killed"));
+    assert_same(&comparable(whole), &comparable(killed));
+}
+
+fn wait_for_edits(path: &Path, count: usize) {
+    let begun = Instant::now();
+    loop {
+        let lines = fs::read(path).map_or(0, |text| text.split(|&b| b == b'\n').count() - 1);
+        if lines >= count {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "no edits in a minute"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_finished_run_resumes_to_itself_and_another_takes_over_its_baseline() {
+    let bench = bench();
+    eval(&bench, "run", &["-n", "2"]).assert().success();
+    let before = metrics(&bench, "run");
+    eval(&bench, "run", &["-n", "2", "--resume"])
+        .assert()
+        .success();
+    assert_eq!(
+        comparable(before.clone()),
+        comparable(metrics(&bench, "run"))
+    );
+    eval(&bench, "other", &["-n", "2", "--baseline", "run"])
+        .assert()
+        .success();
+    assert_same(&comparable(before), &comparable(metrics(&bench, "other")));
+    let lines = fs::read_to_string(bench.path("other/baseline.jsonl")).unwrap_or_default();
+    assert_eq!(lines, "", "nothing had to be asked again");
+}
+
+#[test]
+fn only_the_last_of_several_edits_of_a_prompt_is_scored_at_the_end() {
+    let bench = bench();
+    let line = |target| format!("{{\"prompt\": \"Where is Ys?\", \"target\": \"{target}\"}}\n");
+    bench.write("data.jsonl", ["A", "B", "C"].map(line).concat());
+    eval(&bench, "run", &[]).assert().success();
+    let records = metrics(&bench, "run")["records"].clone();
+    let by: Vec<&Value> = (0..3).map(|i| &records[i]["superseded_by"]).collect();
+    assert_eq!(by, [&Value::from(2), &Value::from(3), &Value::Null]);
+    let scores = |i: usize, moment: &str| records[i][moment]["scores"].as_object().unwrap().len();
+    assert_eq!((scores(0, "after"), scores(1, "after")), (0, 0));
+    assert!(scores(2, "after") > 0 && scores(0, "immediate") > 0);
+}
+
+#[test]
+fn an_order_is_another_stream_of_the_same_records() {
+    let bench = bench();
+    eval(&bench, "a", &["--order", "1"]).assert().success();
+    let metrics = metrics(&bench, "a");
+    assert_eq!(metrics["order"], 1);
+    let prompts: Vec<&str> = (0..EDITS)
+        .map(|i| metrics["records"][i]["prompt"].as_str().unwrap())
+        .collect();
+    let mut sorted = prompts.clone();
+    sorted.sort_unstable();
+    assert_ne!(prompts, sorted);
+    sorted.dedup();
+    assert_eq!(sorted.len(), EDITS);
+}
+
+#[test]
+fn held_text_is_read_before_and_after() {
+    let bench = bench();
+    // The tiny model's context is shorter than a window.
+    bench.write("text.txt", "word ".repeat(200));
+    let failed = eval(&bench, "run", &["-n", "1", "--held-text", "text.txt"])
+        .assert()
+        .code(1);
+    let stderr = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(stderr.contains("512"), "{stderr}");
+}
+
+#[track_caller]
+fn refused(command: &mut assert_cmd::Command, said: &[&str]) {
+    let failed = command.assert().code(1);
+    let stderr = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    for said in said {
+        assert!(stderr.contains(said), "{said:?} is missing in:\n{stderr}");
+    }
+}
+
+#[test]
+fn misuse_is_refused_before_anything_is_trained() {
+    let bench = bench();
+    eval(&bench, "run", &["-n", "2"]).assert().success();
+    let again = &["run holds a run already", "hint:", "--resume"];
+    refused(&mut eval(&bench, "run", &["-n", "2"]), again);
+    let other = &["is another one: its edits is 2, asked for 3", "hint:"];
+    refused(&mut eval(&bench, "run", &["-n", "3", "--resume"]), other);
+    let seed = &["is another one: its config.seed is 0, asked for 9"];
+    refused(
+        &mut eval(&bench, "run", &["-n", "2", "--seed", "9", "--resume"]),
+        seed,
+    );
+    let few = &["has 6 records, expected at least 60", "hint:"];
+    refused(&mut eval(&bench, "new", &["-n", "60"]), few);
+    let zsre = ["--data", "data.jsonl", "--format", "zsre", "--out", "new"];
+    refused(
+        &mut bench.wise("eval", &zsre),
+        &["data.jsonl, line 1: got", "\"src\""],
+    );
+    refused(
+        &mut eval(&bench, "new", &["--baseline", "nowhere"]),
+        &["holds no run"],
+    );
+    let preset = &["no preset \"gpt-9\"", "llama-2-7b", "smollm2"];
+    refused(&mut eval(&bench, "new", &["--preset", "gpt-9"]), preset);
+    let format = ["-n", "2", "--prompt-format", "raw", "--baseline", "run"];
+    refused(
+        &mut eval(&bench, "raw", &format),
+        &["asked another model or in another way"],
+    );
+    fs::write(bench.path("run/run.json"), "{").unwrap();
+    refused(
+        &mut eval(&bench, "run", &["--resume"]),
+        &["run.json is damaged"],
+    );
+}

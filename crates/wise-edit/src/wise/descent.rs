@@ -1,0 +1,56 @@
+//! Steps of the side memory down the gradient, inside its subspace.
+
+use burn::tensor::Tensor;
+use wise_tensor::{clamp_around, masked_sgd_step};
+
+use crate::adam::Adam;
+use crate::wise::{Optimizer, WiseConfig};
+
+/// Descends one edit's loss.
+pub(crate) struct Descent<'a> {
+    config: &'a WiseConfig,
+    main: Tensor<2>,
+    mask: &'a Tensor<2>,
+    steps: usize,
+    adam: Adam,
+}
+
+impl<'a> Descent<'a> {
+    /// `main` and `mask` are `[hidden, ffn]`, the mask 0 or 1.
+    pub(crate) fn new(config: &'a WiseConfig, main: Tensor<2>, mask: &'a Tensor<2>) -> Self {
+        Self {
+            config,
+            main,
+            mask,
+            steps: 0,
+            adam: Adam::default(),
+        }
+    }
+
+    pub(crate) fn step(&mut self, matrix: Tensor<2>, gradient: Tensor<2>) -> Tensor<2> {
+        let direction = match self.config.optimizer {
+            Optimizer::Sgd => gradient,
+            Optimizer::Adam => self.adam.direction(gradient),
+        };
+        let next = masked_sgd_step(
+            matrix,
+            direction,
+            self.mask,
+            self.rate(),
+            self.config.weight_decay,
+            self.config.decay_outside_mask,
+        );
+        self.steps += 1;
+        match self.config.norm_constraint {
+            Some(limit) => clamp_around(next, &self.main, limit),
+            None => next,
+        }
+    }
+
+    /// Falls linearly from `edit_lr` to its share `lr_floor`.
+    fn rate(&self) -> f64 {
+        let last = self.config.n_iter.saturating_sub(1).max(1);
+        let done = self.steps as f64 / last as f64;
+        self.config.edit_lr * (1.0 - done * (1.0 - self.config.lr_floor))
+    }
+}

@@ -1,0 +1,121 @@
+//! What a shard's earlier edits bring to the training of the next one.
+
+use burn::tensor::Tensor;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use wise_model::{EditSite, Model};
+
+use crate::wise::WiseConfig;
+use crate::wise::at_site::{PromptAtSite, PromptBatch};
+use crate::wise::rows::{Lesson, TrainingRows};
+use crate::{AppliedEdit, Edit, Result};
+
+/// An earlier edit behind nothing, at the edit site. No later edit changes any of it.
+pub(crate) struct EarlierEdit {
+    fact: String,
+    pub(crate) site: EditSite,
+    pub(crate) label_at: Vec<usize>,
+    pub(crate) labels: Vec<u32>,
+    prompt: PromptAtSite,
+}
+
+/// The edits of a shard so far, of a prompt edited twice the newest.
+///
+/// An edit that follows changes the matrix that all of them answer and are routed by, so it is trained along with
+/// them: some are rehearsed in each iteration, and all are held over beta, which costs one product.
+#[derive(Default)]
+pub(crate) struct EarlierEdits {
+    edits: Vec<EarlierEdit>,
+}
+
+impl EarlierEdits {
+    /// # Errors
+    /// If an edit cannot be run.
+    pub(crate) fn of(model: &Model, config: &WiseConfig, edits: &[AppliedEdit]) -> Result<Self> {
+        let mut earlier = Self::default();
+        for applied in edits {
+            earlier.add(model, config, applied.id, &applied.edit)?;
+        }
+        Ok(earlier)
+    }
+
+    /// Each edit is run by itself, so that it does not matter when.
+    pub(crate) fn add(
+        &mut self,
+        model: &Model,
+        config: &WiseConfig,
+        id: usize,
+        edit: &Edit,
+    ) -> Result<()> {
+        let lesson = Lesson {
+            edit,
+            index: id,
+            templates: &[String::new()],
+            longest_negative: 0,
+        };
+        let rows = TrainingRows::new(model, config, &lesson)?;
+        let site = model.prefix(&rows.rows, config.layer_for(model), None)?;
+        let earlier = EarlierEdit {
+            fact: edit.fact().to_owned(),
+            prompt: PromptAtSite::within(model, &site, rows.voters(0)),
+            label_at: rows.label_at,
+            labels: rows.labels,
+            site,
+        };
+        match self
+            .edits
+            .iter_mut()
+            .find(|known| known.fact == earlier.fact)
+        {
+            Some(known) => *known = earlier,
+            None => self.edits.push(earlier),
+        }
+        Ok(())
+    }
+
+    /// The edits to rehearse while `edit` trains, in turn: all but the one it corrects, in an order that the seed
+    /// and the edit's id fix.
+    pub(crate) fn in_turn(&self, edit: &Edit, id: usize, config: &WiseConfig) -> Vec<&EarlierEdit> {
+        let mut others = self.others(edit);
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&config.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&(id as u64).to_le_bytes());
+        let mut random = ChaCha8Rng::from_seed(key);
+        for left in (2..=others.len()).rev() {
+            let pick = (u64::from(random.next_u32()) * left as u64) >> 32;
+            others.swap(left - 1, pick as usize);
+        }
+        others
+    }
+
+    /// The prompts whose routes are held while `edit` trains; none if there are none.
+    pub(crate) fn routes(&self, edit: &Edit) -> Option<PromptBatch> {
+        let prompts: Vec<_> = self.others(edit).iter().map(|e| &e.prompt).collect();
+        (!prompts.is_empty()).then(|| PromptBatch::new(&prompts, None))
+    }
+
+    /// Writes down each edit's activation under the matrix as it is now.
+    pub(crate) fn measure(
+        &self,
+        matrix: &Tensor<2>,
+        config: &WiseConfig,
+        edits: &mut [AppliedEdit],
+    ) {
+        let prompts: Vec<_> = self.edits.iter().map(|e| &e.prompt).collect();
+        if prompts.is_empty() {
+            return;
+        }
+        let batch = PromptBatch::new(&prompts, None);
+        let activations = batch.activations(matrix, config).into_data();
+        for (earlier, activation) in self.edits.iter().zip(activations.iter::<f32>()) {
+            for applied in edits.iter_mut().filter(|e| e.edit.fact() == earlier.fact) {
+                applied.activation = activation;
+            }
+        }
+    }
+
+    fn others(&self, edit: &Edit) -> Vec<&EarlierEdit> {
+        let others = self.edits.iter().filter(|known| known.fact != edit.fact());
+        others.collect()
+    }
+}

@@ -1,0 +1,276 @@
+//! The WISE editor (Wang et al., NeurIPS 2024).
+
+mod at_site;
+mod config;
+mod context;
+mod descent;
+mod earlier;
+mod memories;
+mod negatives;
+#[cfg(test)]
+mod parity;
+mod replay;
+mod rows;
+mod shard;
+mod sharding;
+mod side_by_side;
+mod state;
+mod trainer;
+
+use std::sync::Arc;
+
+use wise_merge::Shards;
+use wise_model::{Model, PromptFormat};
+
+pub use self::config::{Compatibility, Optimizer, WiseConfig};
+pub use self::context::context_templates;
+pub use self::negatives::neutral_prompts;
+pub use self::shard::Shard;
+pub use self::state::ShardState;
+
+use self::negatives::NegativePool;
+use self::shard::{Request, Setup};
+use self::sharding::Sharding;
+use crate::edit::superseded;
+use crate::{AppliedEdit, Edit, Editor, Error, Result, Snapshot, StatePart, Watch};
+
+/// Edits a model by training side memories (Wang et al., NeurIPS 2024).
+///
+/// The model itself is never written. See the crate documentation for an example.
+pub struct Wise {
+    model: Arc<Model>,
+    setup: Arc<Setup>,
+    shards: Vec<Shard>,
+    /// The edits of the stream so far, made or not, each with its shard.
+    stream: Vec<(Edit, usize)>,
+    sharding: Sharding,
+}
+
+impl Wise {
+    /// An editor without edits. `negatives` are unrelated prompts for the router; see
+    /// [`neutral_prompts`](crate::neutral_prompts). The model writes its context templates here.
+    ///
+    /// # Errors
+    /// On hyperparameters out of range, no negatives, or a model that cannot run its own templates.
+    pub fn new(model: Arc<Model>, config: WiseConfig, negatives: Vec<String>) -> Result<Self> {
+        let config = config.resolve(&model)?;
+        let returns = config.compat == Compatibility::Wise;
+        Ok(Self {
+            sharding: Sharding::new(config.save_freq, returns),
+            setup: Arc::new(Setup {
+                templates: context_templates(&model, config.context_templates)?,
+                negatives: NegativePool::new(negatives)?,
+                config,
+            }),
+            model,
+            shards: Vec::new(),
+            stream: Vec::new(),
+        })
+    }
+
+    /// The hyperparameters, with everything that depends on the model filled in.
+    pub fn config(&self) -> &WiseConfig {
+        &self.setup.config
+    }
+
+    /// The texts put in front of every prompt during training; the first is empty.
+    pub fn templates(&self) -> &[String] {
+        &self.setup.templates
+    }
+
+    /// The router negatives, as [`AppliedEdit::first_negative`] counts them.
+    pub fn negatives(&self) -> &[String] {
+        self.setup.negatives.texts()
+    }
+
+    /// The shards, oldest first.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// A model with these shards, merged and routed as `config` says.
+    ///
+    /// # Errors
+    /// If the shards do not fit the model.
+    pub fn recall(
+        model: &Arc<Model>,
+        config: &WiseConfig,
+        shards: &[ShardState],
+    ) -> Result<Snapshot> {
+        let shards = shards
+            .iter()
+            .map(|state| Shard::from_state(model, config, state))
+            .collect::<Result<Vec<_>>>()?;
+        snapshot(model, config, &shards)
+    }
+
+    /// Deals further edits to shards, opening those that are missing.
+    fn deal(&mut self, edits: &[Edit]) -> Result<Vec<(usize, Request)>> {
+        let before = self.stream.len();
+        for edit in edits {
+            let shard = self.sharding.deal(edit.fact());
+            self.stream.push((edit.clone(), shard));
+        }
+        let all: Vec<Edit> = self.stream.iter().map(|(edit, _)| edit.clone()).collect();
+        let superseded = superseded(&all);
+        let last = self.stream.iter().map(|(_, shard)| *shard).max();
+        for index in self.shards.len()..last.map_or(0, |last| last + 1) {
+            let shard = self.open(index)?;
+            self.shards.push(shard);
+        }
+        if self.setup.config.replay {
+            self.tell_prompts_of_earlier_shards();
+        }
+        let request = |position: usize| {
+            let (edit, shard) = &self.stream[position];
+            let request = Request {
+                index: position - before,
+                id: position + 1,
+                supersedes: superseded[position],
+                edit: edit.clone(),
+            };
+            (*shard, request)
+        };
+        Ok((before..self.stream.len()).map(request).collect())
+    }
+
+    fn open(&self, index: usize) -> Result<Shard> {
+        let config = &self.setup.config;
+        let shards = Shards {
+            seed: config.seed,
+            ratio: config.mask_ratio,
+            overlap: config.mask_overlap,
+        };
+        Ok(Shard {
+            matrix: self.model.site_weight(config.layer_for(&self.model))?,
+            mask: shards.mask(index as u32)?,
+            edits: Vec::new(),
+            keys: Vec::new(),
+            replayed: Vec::new(),
+        })
+    }
+
+    fn tell_prompts_of_earlier_shards(&mut self) {
+        let mut prompts = vec![Vec::new(); self.shards.len()];
+        for (edit, shard) in &self.stream {
+            prompts[*shard].push(edit.prompt.clone());
+        }
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            shard.replayed = prompts[..index].to_vec();
+        }
+    }
+}
+
+fn snapshot(model: &Arc<Model>, config: &WiseConfig, shards: &[Shard]) -> Result<Snapshot> {
+    let held: Vec<Shard> = shards
+        .iter()
+        .filter(|shard| !shard.edits.is_empty())
+        .cloned()
+        .collect();
+    let memories = memories::memories(model, config, &held)?;
+    let format = config.format_for(model);
+    Ok(Snapshot::new(Arc::clone(model), Arc::new(memories), format))
+}
+
+impl Editor for Wise {
+    fn name(&self) -> &'static str {
+        "wise"
+    }
+
+    fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    fn format(&self) -> PromptFormat {
+        self.setup.config.format_for(&self.model)
+    }
+
+    fn hyperparameters(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::to_value(&self.setup.config)?)
+    }
+
+    fn seed(&self) -> u64 {
+        self.setup.config.seed
+    }
+
+    fn iterations(&self) -> usize {
+        self.setup.config.n_iter
+    }
+
+    fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
+        let first = self.stream.len() + 1;
+        let requests = self.deal(edits)?;
+        self.train(requests, edits.len(), watch)?;
+        let made = self.history().into_iter().filter(|e| e.id >= first);
+        Ok(made.cloned().collect())
+    }
+
+    fn resume(
+        &mut self,
+        stream: &[Edit],
+        parts: Vec<StatePart>,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let mut requests = self.deal(stream)?;
+        for part in parts {
+            self.restore(&part)?;
+        }
+        let made: Vec<usize> = self.history().iter().map(|applied| applied.id).collect();
+        requests.retain(|(_, request)| !made.contains(&request.id));
+        self.train(requests, stream.len(), watch)
+    }
+
+    fn history(&self) -> Vec<&AppliedEdit> {
+        let mut edits: Vec<&AppliedEdit> = self.shards.iter().flat_map(|s| &s.edits).collect();
+        edits.sort_by_key(|applied| applied.id);
+        edits
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        snapshot(&self.model, &self.setup.config, &self.shards)
+    }
+
+    fn snapshot_of(&self, id: usize) -> Result<Snapshot> {
+        let shard = &self.shards[self.shard_of(id)?];
+        snapshot(&self.model, &self.setup.config, std::slice::from_ref(shard))
+    }
+
+    fn part_of(&self, id: usize) -> Result<StatePart> {
+        let index = self.shard_of(id)?;
+        self.shards[index].part(index, &self.model, &self.setup.config)
+    }
+}
+
+impl Wise {
+    fn shard_of(&self, id: usize) -> Result<usize> {
+        let holds = |shard: &Shard| shard.edits.iter().any(|applied| applied.id == id);
+        let known = self.shards.iter().position(holds);
+        known.ok_or(Error::NoSuchEdit { id })
+    }
+
+    /// Takes up a shard of an interrupted run.
+    fn restore(&mut self, part: &StatePart) -> Result<()> {
+        let (index, state) = ShardState::from_part(part)?;
+        let foreign = |detail: String| Error::StatePart {
+            name: part.name.clone(),
+            detail,
+        };
+        let Some(shard) = self.shards.get_mut(index) else {
+            let shards = self.shards.len();
+            return Err(foreign(format!("it is shard {index} of {shards}")));
+        };
+        for applied in &state.edits {
+            let planned = applied.id.checked_sub(1).and_then(|i| self.stream.get(i));
+            if planned != Some(&(applied.edit.clone(), index)) {
+                return Err(foreign(format!("edit {} is another one", applied.id)));
+            }
+        }
+        let replayed = std::mem::take(&mut shard.replayed);
+        *shard = Shard::from_state(&self.model, &self.setup.config, &state)?;
+        shard.replayed = replayed;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! One shard: the edits that share a side memory, and their training.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Tensor, TensorData};
+use wise_memory::{Remembered, SideMemory};
+use wise_merge::MaskSeed;
+use wise_model::Model;
+
+use crate::wise::WiseConfig;
+use crate::wise::earlier::EarlierEdits;
+use crate::wise::negatives::NegativePool;
+use crate::wise::replay::Replay;
+use crate::wise::rows::{Lesson, TrainingRows};
+use crate::wise::trainer::{Iteration, Trainer};
+use crate::{AppliedEdit, Edit, Error, Result};
+
+/// What every shard trains with. Nothing in it changes, so shards can train side by side.
+pub(crate) struct Setup {
+    pub(crate) config: WiseConfig,
+    pub(crate) templates: Vec<String>,
+    pub(crate) negatives: NegativePool,
+}
+
+/// An edit on its way into a shard.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// Where it stands in the call.
+    pub(crate) index: usize,
+    pub(crate) id: usize,
+    pub(crate) supersedes: Option<usize>,
+    pub(crate) edit: Edit,
+}
+
+/// The edits that share a side memory and its subspace.
+///
+/// **Invariant:** what a shard becomes depends on its own edits, their ids and the shared settings, never on
+/// what other shards have learnt.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    pub(crate) matrix: Tensor<2>,
+    pub(crate) mask: MaskSeed,
+    pub(crate) edits: Vec<AppliedEdit>,
+    /// Of each edit, where edits have thresholds of their own.
+    pub(crate) keys: Vec<Option<Vec<f32>>>,
+    /// Prompts of each earlier shard, for replay.
+    pub(crate) replayed: Vec<Vec<String>>,
+}
+
+impl Shard {
+    /// The subspace it is trained in.
+    pub fn mask(&self) -> MaskSeed {
+        self.mask
+    }
+
+    /// Its edits, oldest first.
+    pub fn edits(&self) -> &[AppliedEdit] {
+        &self.edits
+    }
+
+    /// The shard as a memory of its own.
+    pub fn memory(&self) -> SideMemory {
+        let remembered = |(applied, key): (&AppliedEdit, &Option<Vec<f32>>)| Remembered {
+            edit: applied.id,
+            activation: applied.activation,
+            key: key.clone(),
+        };
+        let holds: HashMap<&str, usize> =
+            self.edits.iter().map(|e| (e.edit.fact(), e.id)).collect();
+        let newest = |(applied, _): &(&AppliedEdit, &Option<Vec<f32>>)| {
+            holds.get(applied.edit.fact()) == Some(&applied.id)
+        };
+        SideMemory {
+            matrix: self.matrix.clone(),
+            edits: self
+                .edits
+                .iter()
+                .zip(&self.keys)
+                .filter(newest)
+                .map(remembered)
+                .collect(),
+        }
+    }
+
+    /// The subspace as a matrix, `[hidden, ffn]`, 0 or 1.
+    pub(crate) fn subspace(&self) -> Result<Tensor<2>> {
+        let [hidden, ffn] = self.matrix.dims();
+        let mask = self.mask.draw(hidden * ffn)?.to_dense();
+        let device = self.matrix.device();
+        Ok(Tensor::from_data(
+            TensorData::new(mask, [hidden, ffn]),
+            &device,
+        ))
+    }
+
+    /// What its next edits train along with.
+    pub(crate) fn earlier(&self, model: &Model, config: &WiseConfig) -> Result<EarlierEdits> {
+        if config.learns_alone() {
+            return Ok(EarlierEdits::default());
+        }
+        EarlierEdits::of(model, config, &self.edits)
+    }
+
+    /// Trains one edit into the shard; `subspace` and the `earlier` edits are its own.
+    pub(crate) fn learn(
+        &mut self,
+        model: &Model,
+        setup: &Setup,
+        subspace: &Tensor<2>,
+        earlier: &mut EarlierEdits,
+        request: &Request,
+        observe: &mut dyn FnMut(usize, &Iteration),
+    ) -> Result<()> {
+        let (config, edit, index) = (&setup.config, &request.edit, request.id);
+        let first_negative = setup.negatives.first(index - 1, config);
+        setup.negatives.prepare(model, config, first_negative)?;
+        let lesson = Lesson {
+            edit,
+            index,
+            templates: &setup.templates,
+            longest_negative: setup.negatives.longest(first_negative, config),
+        };
+        let rows = TrainingRows::new(model, config, &lesson)?;
+        let replay = self.replay(model, config, index)?;
+        let trainer = Trainer::new(model, config, &rows, &setup.negatives, first_negative)?
+            .replaying(replay.as_ref())
+            .rehearsing(earlier.in_turn(edit, index, config));
+        let held = if config.hold_routes {
+            earlier.routes(edit)
+        } else {
+            None
+        };
+        let trainer = trainer.holding(held);
+        let trained = trainer.train(self.matrix.clone(), subspace, observe);
+        if !trained.last.loss().is_finite() || !trained.activation.is_finite() {
+            return Err(Error::Diverged {
+                index,
+                iteration: trained.iterations + 1,
+                loss: trained.last.loss(),
+            });
+        }
+        let key = config.router().key(&trainer.voting_outputs());
+        self.edits.push(AppliedEdit {
+            id: index,
+            edit: edit.clone(),
+            supersedes: request.supersedes,
+            first_negative,
+            iterations: trained.iterations,
+            edit_loss: trained.last.edit_loss,
+            router_loss: trained.last.router_loss,
+            activation: trained.activation,
+        });
+        self.keys.push(key);
+        self.matrix = trained.matrix;
+        if !config.learns_alone() {
+            earlier.add(model, config, index, edit)?;
+        }
+        if config.hold_routes {
+            earlier.measure(&self.matrix, config, &mut self.edits);
+        }
+        Ok(())
+    }
+
+    fn replay(&self, model: &Model, config: &WiseConfig, id: usize) -> Result<Option<Replay>> {
+        if !config.replay || self.replayed.is_empty() {
+            return Ok(None);
+        }
+        let own = self.edits.iter().map(|e| e.edit.prompt.clone()).collect();
+        Replay::new(model, config, &self.replayed, own, id).map(Some)
+    }
+}

@@ -1,0 +1,207 @@
+//! Shards trained side by side.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rayon::ThreadPoolBuilder;
+use wise_model::Model;
+
+use crate::wise::Wise;
+use crate::wise::shard::{Request, Setup, Shard};
+use crate::{EditProgress, Error, Made, Result, Watch};
+
+/// The edits that go into one shard, in order.
+struct Work {
+    shard_index: usize,
+    shard: Shard,
+    requests: Vec<Request>,
+}
+
+/// What a worker has to say.
+enum News {
+    Progress(EditProgress),
+    Made {
+        shard_index: usize,
+        shard: Box<Shard>,
+        index: usize,
+        seconds: f64,
+    },
+    Failed(Error),
+}
+
+impl Wise {
+    /// Trains each request into its shard, as many shards at once as there are threads. A shard does not depend
+    /// on others, so it becomes the same as if they had been trained one after another.
+    pub(super) fn train(
+        &mut self,
+        requests: Vec<(usize, Request)>,
+        edits: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let queue = self.queue(requests);
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let threads = rayon::current_num_threads();
+        let workers = queue.len().min(threads);
+        let queue = Mutex::new(queue);
+        let stop = AtomicBool::new(false);
+        let (model, setup) = (Arc::clone(&self.model), Arc::clone(&self.setup));
+        let (sender, news) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                let worker = Worker {
+                    model: &model,
+                    setup: &setup,
+                    queue: &queue,
+                    stop: &stop,
+                    edits,
+                    news: sender.clone(),
+                };
+                scope.spawn(move || {
+                    let pool = ThreadPoolBuilder::new().num_threads(threads / workers);
+                    match pool.build() {
+                        Ok(pool) => pool.install(|| worker.run()),
+                        Err(_) => worker.run(),
+                    }
+                });
+            }
+            drop(sender);
+            self.follow(&news, &stop, watch)
+        })
+    }
+
+    fn queue(&self, requests: Vec<(usize, Request)>) -> VecDeque<Work> {
+        let mut queue: VecDeque<Work> = VecDeque::new();
+        for (shard_index, request) in requests {
+            match queue
+                .iter_mut()
+                .find(|work| work.shard_index == shard_index)
+            {
+                Some(work) => work.requests.push(request),
+                None => queue.push_back(Work {
+                    shard_index,
+                    shard: self.shards[shard_index].clone(),
+                    requests: vec![request],
+                }),
+            }
+        }
+        queue
+    }
+
+    /// Takes up what the workers make until all are done. After a failure or a break they stop at their next
+    /// edit; what they make until then holds.
+    fn follow(
+        &mut self,
+        news: &Receiver<News>,
+        stop: &AtomicBool,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let mut outcome = Ok(());
+        for item in news {
+            match item {
+                News::Progress(progress) => watch.progress(progress),
+                News::Made {
+                    shard_index,
+                    shard,
+                    index,
+                    seconds,
+                } => {
+                    self.shards[shard_index] = *shard;
+                    let Some(applied) = self.shards[shard_index].edits.last() else {
+                        continue;
+                    };
+                    let made = Made {
+                        editor: &*self,
+                        index,
+                        applied,
+                        seconds,
+                    };
+                    if watch.made(made) == ControlFlow::Break(()) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                News::Failed(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    outcome = outcome.and(Err(error));
+                }
+            }
+        }
+        outcome
+    }
+}
+
+struct Worker<'a> {
+    model: &'a Model,
+    setup: &'a Setup,
+    queue: &'a Mutex<VecDeque<Work>>,
+    stop: &'a AtomicBool,
+    edits: usize,
+    news: Sender<News>,
+}
+
+impl Worker<'_> {
+    fn run(&self) {
+        while let Some(work) = self.next() {
+            if let Err(error) = self.shard(work) {
+                self.tell(News::Failed(error));
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front().filter(|_| !self.stopped())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, work: Work) -> Result<()> {
+        let (mut shard, iterations) = (work.shard, self.setup.config.n_iter);
+        let subspace = shard.subspace()?;
+        let mut earlier = shard.earlier(self.model, &self.setup.config)?;
+        for request in work.requests {
+            if self.stopped() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            let mut observe = |done: usize, losses: &super::trainer::Iteration| {
+                self.tell(News::Progress(EditProgress {
+                    edit: request.index,
+                    edits: self.edits,
+                    iteration: done + 1,
+                    iterations,
+                    edit_loss: losses.edit_loss,
+                    router_loss: losses.router_loss,
+                }));
+            };
+            shard.learn(
+                self.model,
+                self.setup,
+                &subspace,
+                &mut earlier,
+                &request,
+                &mut observe,
+            )?;
+            self.tell(News::Made {
+                shard_index: work.shard_index,
+                shard: Box::new(shard.clone()),
+                index: request.index,
+                seconds: started.elapsed().as_secs_f64(),
+            });
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody listens any more only if the listener panicked.
+        let _ = self.news.send(news);
+    }
+}

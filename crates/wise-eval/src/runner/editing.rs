@@ -1,0 +1,116 @@
+//! The edits, each kept on disk once it is made.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use wise_edit::{EditProgress, Made, Watch};
+
+use super::EvalProgress;
+use super::folder::Folder;
+use crate::metrics::Measured;
+use crate::peak_memory::resident_memory_bytes;
+use crate::protocol::measure_edit;
+use crate::{Error, Protocols, Record, Result};
+
+/// An edit that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct MadeEdit {
+    pub(super) id: usize,
+    /// What its training took.
+    pub(super) seconds: f64,
+    /// Wall-clock time since the edit reported before it. With several shards in training that is less.
+    pub(super) wall: f64,
+    pub(super) iterations: usize,
+    pub(super) losses: Vec<[f32; 2]>,
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) immediate: Measured,
+}
+
+/// Looks on while the editor works.
+pub(super) struct Editing<'a> {
+    records: &'a [Record],
+    protocols: Protocols,
+    folder: &'a mut Folder,
+    progress: &'a mut dyn FnMut(EvalProgress),
+    made: BTreeMap<usize, MadeEdit>,
+    /// Of the edits in training, by their index.
+    losses: BTreeMap<usize, Vec<[f32; 2]>>,
+    last: Instant,
+    failed: Option<Error>,
+}
+
+impl<'a> Editing<'a> {
+    pub(super) fn new(
+        records: &'a [Record],
+        protocols: Protocols,
+        made: BTreeMap<usize, MadeEdit>,
+        folder: &'a mut Folder,
+        progress: &'a mut dyn FnMut(EvalProgress),
+    ) -> Self {
+        Self {
+            records,
+            protocols,
+            folder,
+            progress,
+            made,
+            losses: BTreeMap::new(),
+            last: Instant::now(),
+            failed: None,
+        }
+    }
+
+    /// All edits by id, or why not.
+    pub(super) fn finish(self, outcome: wise_edit::Result<()>) -> Result<Vec<MadeEdit>> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => outcome.map_err(Error::from),
+        }?;
+        Ok(self.made.into_values().collect())
+    }
+
+    fn keep(&mut self, made: &Made<'_>) -> Result<()> {
+        let id = made.applied.id;
+        let snapshot = made.editor.snapshot_of(id)?;
+        let record = &self.records[made.index];
+        // Timed before the question is asked: that is not the edit's time.
+        let wall = self.last.elapsed().as_secs_f64();
+        let edit = MadeEdit {
+            id,
+            seconds: made.seconds,
+            wall,
+            iterations: made.applied.iterations,
+            losses: self.losses.remove(&made.index).unwrap_or_default(),
+            resident_bytes: resident_memory_bytes(),
+            immediate: measure_edit(&snapshot, record, self.protocols)?,
+        };
+        // The part says which edits count, so it comes last.
+        self.folder.keep_edit(&edit)?;
+        self.folder.keep_part(&made.editor.part_of(id)?)?;
+        self.made.insert(id, edit);
+        self.last = Instant::now();
+        Ok(())
+    }
+}
+
+impl Watch for Editing<'_> {
+    fn progress(&mut self, progress: EditProgress) {
+        let losses = [progress.edit_loss, progress.router_loss];
+        self.losses.entry(progress.edit).or_default().push(losses);
+        (self.progress)(EvalProgress::Editing(progress));
+    }
+
+    fn made(&mut self, made: Made<'_>) -> ControlFlow<()> {
+        if let Err(error) = self.keep(&made) {
+            self.failed.get_or_insert(error);
+            return ControlFlow::Break(());
+        }
+        (self.progress)(EvalProgress::Made {
+            index: made.index,
+            done: self.made.len(),
+            of: self.records.len(),
+        });
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,263 @@
+//! Edits first, questions afterwards; everything on disk as soon as it is known.
+
+mod editing;
+mod folder;
+mod in_order;
+mod order;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wise_edit::{Edit, EditProgress, Editor, Snapshot};
+
+pub use self::order::shuffle;
+
+use self::editing::Editing;
+use self::folder::Folder;
+use self::in_order::in_order;
+use crate::metrics::{Data, Drift, Measured, ModelInfo, RUN_FILE, Report};
+use crate::protocol::drift::{self, OfWindow};
+use crate::protocol::{Reference, before, measure};
+use crate::{Protocols, Record, Result};
+
+/// What a run is about; it is written down when the run begins, and a run goes on only with the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where the records come from.
+    pub data: Data,
+    /// Seed of the shuffle that their order comes from; `None`: as in the file.
+    pub order: Option<u64>,
+    /// How answers are scored.
+    pub protocols: Protocols,
+    /// Text whose perplexity is taken before and after the edits, and how many windows of it.
+    pub held_text: Option<HeldText>,
+}
+
+/// Ordinary text, see [`drift`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldText {
+    /// The file, as given.
+    pub path: PathBuf,
+    /// Windows to take of it.
+    pub windows: usize,
+}
+
+/// Where a run keeps what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunFolder<'a> {
+    /// The folder.
+    pub path: &'a Path,
+    /// Whether an interrupted run in it goes on.
+    pub resume: bool,
+    /// A run over the same records and model whose answers before editing may be taken over.
+    pub baseline: Option<&'a Path>,
+}
+
+/// How far an evaluation is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum EvalProgress {
+    /// The unedited model is asked.
+    Baseline {
+        /// Records done.
+        done: usize,
+        /// Records in all.
+        of: usize,
+    },
+    /// The edits are made.
+    Editing(EditProgress),
+    /// An edit is made, and asked about.
+    Made {
+        /// Which edit, counted from 0.
+        index: usize,
+        /// Edits made.
+        done: usize,
+        /// Edits in all.
+        of: usize,
+    },
+    /// The edited model is asked.
+    Scoring {
+        /// Records done.
+        done: usize,
+        /// Records in all.
+        of: usize,
+    },
+    /// Ordinary text is read, on the unedited and on the edited model.
+    Drift {
+        /// Windows done.
+        done: usize,
+        /// Windows in all.
+        of: usize,
+    },
+}
+
+/// Everything that says whether two runs are one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Identity {
+    model: ModelInfo,
+    editor: String,
+    config: serde_json::Value,
+    plan: Plan,
+    edits: usize,
+}
+
+/// What the unedited model made of a record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Baseline {
+    record: Record,
+    measured: Measured,
+    reference: Reference,
+}
+
+/// Makes the records' edits in order, and scores all of them on what the editor has become by then. Before the
+/// first edit the unedited model is asked; right after each edit, its own prompt.
+///
+/// The editor must be new. Whatever is known is in the folder at once: an interrupted run that is resumed ends
+/// with the same numbers as one that never stopped, times and memory apart.
+///
+/// # Errors
+/// If an edit fails or a record does not fit the model's context; [`Error::OtherRun`](crate::Error::OtherRun)
+/// and [`Error::RunExists`](crate::Error::RunExists) if the folder holds a run already; [`Error::Io`](crate::Error::Io).
+pub fn run(
+    editor: &mut dyn Editor,
+    records: &[Record],
+    plan: &Plan,
+    folder: RunFolder<'_>,
+    progress: &mut dyn FnMut(EvalProgress),
+) -> Result<Report> {
+    let model = editor.model();
+    let identity = Identity {
+        model: ModelInfo {
+            name: model.name().to_owned(),
+            sha256: model.sha256().to_owned(),
+        },
+        editor: editor.name().to_owned(),
+        config: editor.hyperparameters()?,
+        plan: plan.clone(),
+        edits: records.len(),
+    };
+    let unedited = Snapshot::unedited(model.clone(), editor.format());
+    let mut folder = Folder::open(folder, &identity)?;
+    let baselines = baselines(&unedited, records, plan, &mut folder, progress)?;
+
+    let edits: Vec<Edit> = records.iter().map(Record::edit).collect();
+    let (parts, made) = (folder.parts()?, folder.made()?);
+    let mut editing = Editing::new(records, plan.protocols, made, &mut folder, progress);
+    let outcome = editor.resume(&edits, parts, &mut editing);
+    let made = editing.finish(outcome)?;
+    if made.len() != records.len() {
+        return Err(folder.lacks_edits(made.len(), records.len()));
+    }
+
+    let snapshot = editor.snapshot()?;
+    let after = after(&snapshot, &baselines, plan, &mut folder, progress)?;
+    let drift = held_text(&unedited, &snapshot, plan, progress)?;
+    let report = report::assemble(editor, identity, &snapshot, baselines, made, after, drift);
+    report.write(folder.path())?;
+    Ok(report)
+}
+
+fn baselines(
+    unedited: &Snapshot,
+    records: &[Record],
+    plan: &Plan,
+    folder: &mut Folder,
+    progress: &mut dyn FnMut(EvalProgress),
+) -> Result<Vec<Baseline>> {
+    let of = records.len();
+    let mut known = folder.baselines(records)?;
+    let missing: Vec<usize> = (0..of).filter(|i| !known.contains_key(i)).collect();
+    let ask = |&index: &usize| {
+        let record = &records[index];
+        let (measured, reference) = before(unedited, record, plan.protocols)?;
+        Ok(Baseline {
+            record: record.clone(),
+            measured,
+            reference,
+        })
+    };
+    let mut done = known.len();
+    in_order(&missing, &ask, &mut |position, baseline| {
+        folder.keep_baseline(&baseline)?;
+        known.insert(missing[position], baseline);
+        done += 1;
+        progress(EvalProgress::Baseline { done, of });
+        Ok(())
+    })?;
+    Ok(known.into_values().collect())
+}
+
+/// Scores at the end of the stream; none for a record whose prompt was edited again later.
+fn after(
+    snapshot: &Snapshot,
+    baselines: &[Baseline],
+    plan: &Plan,
+    folder: &mut Folder,
+    progress: &mut dyn FnMut(EvalProgress),
+) -> Result<Vec<Measured>> {
+    let superseded_by = report::superseded_by(baselines.iter().map(|b| &b.record));
+    let of = baselines.len();
+    let mut known = folder.scores()?;
+    known.truncate(of);
+    let missing: Vec<usize> = (known.len()..of).collect();
+    let ask = |&index: &usize| {
+        if superseded_by[index].is_some() {
+            return Ok(Measured::default());
+        }
+        let Baseline {
+            record, reference, ..
+        } = &baselines[index];
+        measure(snapshot, record, Some(reference), plan.protocols)
+    };
+    in_order(&missing, &ask, &mut |_, measured| {
+        folder.keep_scores(&measured)?;
+        known.push(measured);
+        let done = known.len();
+        progress(EvalProgress::Scoring { done, of });
+        Ok(())
+    })?;
+    Ok(known)
+}
+
+fn held_text(
+    unedited: &Snapshot,
+    snapshot: &Snapshot,
+    plan: &Plan,
+    progress: &mut dyn FnMut(EvalProgress),
+) -> Result<Option<Drift>> {
+    let Some(held) = &plan.held_text else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&held.path).map_err(crate::Error::io("read", &held.path))?;
+    let windows = drift::windows(unedited, &text, held.windows)?;
+    let of = windows.len();
+    let both = |window: &Vec<u32>| {
+        let before = drift::of_window(unedited, window)?;
+        Ok((before, drift::of_window(snapshot, window)?))
+    };
+    let (mut before, mut after): (Vec<OfWindow>, Vec<OfWindow>) = (Vec::new(), Vec::new());
+    in_order(&windows, &both, &mut |index, (unedited, edited)| {
+        before.push(unedited);
+        after.push(edited);
+        progress(EvalProgress::Drift {
+            done: index + 1,
+            of,
+        });
+        Ok(())
+    })?;
+    let to_side = after.iter().filter(|window| window.routed_to_side).count();
+    Ok(Some(Drift {
+        windows: of,
+        perplexity_before: drift::perplexity(&before),
+        perplexity_after: drift::perplexity(&after),
+        routed_to_side: to_side as f64 / of as f64,
+    }))
+}
+
+/// Whether a folder holds a run, finished or not.
+pub fn holds_run(folder: &Path) -> bool {
+    folder.join(RUN_FILE).exists()
+}
+
+#[cfg(test)]
+mod tests;

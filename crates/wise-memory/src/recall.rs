@@ -1,0 +1,95 @@
+//! What an edited model knows, whoever edited it.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use wise_model::{EditSite, Model, Overlay};
+
+/// The decision for one sequence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Route {
+    /// The side memory that answers; `None` for the main memory.
+    pub memory: Option<usize>,
+    /// Routing activation of that side memory, or of the one that came nearest to its threshold.
+    pub activation: f32,
+    /// The threshold it was compared with.
+    pub threshold: f32,
+}
+
+impl Route {
+    /// The main memory answers because there is nothing else.
+    pub const MAIN: Self = Self {
+        memory: None,
+        activation: 0.0,
+        threshold: f32::INFINITY,
+    };
+
+    /// A changed model answers everything: nothing was decided.
+    pub const UNROUTED: Self = Self {
+        memory: Some(0),
+        activation: 0.0,
+        threshold: f32::NEG_INFINITY,
+    };
+}
+
+/// One sequence of a forward pass, as ranges over its packed tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The whole sequence, an answer that is shown included.
+    pub sequence: Range<usize>,
+    /// The user's own words.
+    pub scope: Range<usize>,
+    /// The last token before the answer.
+    pub prompt_end: usize,
+}
+
+/// What answers a sequence.
+#[derive(Debug, Clone)]
+pub struct Recalled {
+    /// What takes the place of the model's own weights.
+    pub overlay: Overlay,
+    /// Why.
+    pub route: Route,
+}
+
+/// What an editor has learnt, fixed at one moment: for each sequence, what answers it.
+///
+/// **Invariant:** it is asked once per sequence, when the prompt has been read, and the answer holds for the
+/// whole generation.
+pub trait Recall: Debug + Send + Sync {
+    /// Layer of the edit site, where a sequence is looked at.
+    fn layer(&self) -> usize;
+
+    /// What answers each query; `site` holds all of them.
+    fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled>;
+
+    /// The side memory that holds an edit, by the edit's id.
+    fn memory_of(&self, edit: usize) -> Option<usize>;
+
+    /// Whether the sequences that are asked together share one decision. Only ablations do.
+    fn routes_together(&self) -> bool {
+        false
+    }
+}
+
+/// Nothing learnt: the main memory answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unedited;
+
+impl Recall for Unedited {
+    fn layer(&self) -> usize {
+        0
+    }
+
+    fn recall(&self, _: &Model, _: &EditSite, queries: &[Query]) -> Vec<Recalled> {
+        let main = Recalled {
+            overlay: Overlay::Main,
+            route: Route::MAIN,
+        };
+        vec![main; queries.len()]
+    }
+
+    fn memory_of(&self, _: usize) -> Option<usize> {
+        None
+    }
+}
