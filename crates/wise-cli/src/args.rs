@@ -35,6 +35,18 @@ pub enum Command {
     Ask(AskArgs),
     /// Make edits in sequence and score all of them on the final model
     Eval(EvalArgs),
+    /// Turn an evaluation into a page with plots
+    ///
+    /// The page is one HTML file that needs nothing else: scores with their 95 % intervals before, right after and long
+    /// after each edit, retention by age, how well the router tells edits from other prompts, losses, time and memory,
+    /// the worst edits with the model's answers, and the command that makes the run again.
+    Report(ReportArgs),
+    /// Put two evaluations side by side
+    ///
+    /// Every score that both have, with 95 % bootstrap intervals, and the difference B - A. Where the runs share records,
+    /// the difference is taken record by record: it can be certain where the two intervals overlap. A star marks a
+    /// difference whose interval excludes zero. Cost and the settings that differ are listed as well.
+    Compare(CompareArgs),
     /// Show versions, devices, cache folder and memory
     Doctor,
 }
@@ -181,6 +193,33 @@ pub struct EvalArgs {
 pub enum EditorName {
     /// WISE: side memories behind a router
     Wise,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    wise eval --data zsre.jsonl --format zsre -n 100 --out runs/first\n  \
+    wise report runs/first && xdg-open runs/first/report.html")]
+pub struct ReportArgs {
+    /// Folder that `wise eval --out` wrote, or its metrics.json
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// The page to write, replacing what is there [default: report.html next to metrics.json]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    wise eval --data zsre.jsonl --format zsre -n 100 --out runs/wise\n  \
+    wise eval --data zsre.jsonl --format zsre -n 100 --compat paper --out runs/paper\n  \
+    wise compare runs/wise runs/paper")]
+pub struct CompareArgs {
+    /// The run to compare with: a folder that `wise eval --out` wrote, or its metrics.json
+    #[arg(value_name = "RUN_A")]
+    pub a: PathBuf,
+    /// The run to compare
+    #[arg(value_name = "RUN_B")]
+    pub b: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

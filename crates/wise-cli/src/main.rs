@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Edit(args) => command::edit::run(args, output),
         Command::Ask(args) => command::ask::run(args, output),
         Command::Eval(args) => command::eval::run(args, output),
+        Command::Report(args) => command::report::run(args, output),
+        Command::Compare(args) => command::compare::run(args, output),
         Command::Doctor => {
             command::doctor::run(output);
             Ok(())

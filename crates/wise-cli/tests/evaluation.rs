@@ -117,6 +117,13 @@ fn a_run_leaves_its_report() {
     assert_eq!((&record["id"], &record["memory"]), (&3.into(), &1.into()));
     assert_eq!(record["losses"].as_array().unwrap().len(), 3);
     assert!(metrics["summary"]["routing"]["auc"].as_f64().is_some());
+    bench.wise("report", &[]);
+    common::wise()
+        .current_dir(bench.folder.path())
+        .args(["report", "run"])
+        .assert()
+        .success();
+    assert!(bench.path("run/report.html").exists());
 }
 
 #[test]

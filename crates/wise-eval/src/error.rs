@@ -89,6 +89,9 @@ pub enum Error {
         /// What is wrong, and where.
         detail: String,
     },
+    /// A page could not be made.
+    #[error("cannot make the page: {0}")]
+    Page(#[from] minijinja::Error),
     /// A folder holds a run already.
     #[error("{} holds a run already, expected a new or empty folder", .0.display())]
     RunExists(PathBuf),
@@ -176,7 +179,7 @@ impl Error {
             Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
             Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
             Self::ShortText { .. } => Some("give a longer text".to_owned()),
-            Self::Json(_) => None,
+            Self::Json(_) | Self::Page(_) => None,
         }
     }
 }

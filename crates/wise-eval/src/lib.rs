@@ -44,9 +44,12 @@
 // Scores of hand-made inputs are exact.
 #![cfg_attr(test, allow(clippy::float_cmp))]
 
+pub mod compare;
 mod dataset;
 mod error;
+mod label;
 pub mod metrics;
+pub mod page;
 mod peak_memory;
 mod protocol;
 mod runner;

@@ -64,6 +64,7 @@ mod lenient;
 mod summarise;
 
 pub(crate) use lenient::number;
+pub(crate) use summarise::{ratios, routed_by};
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -47,7 +47,7 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<()> {
     };
     output.data(&outcome, table::render(&report).trim_end());
     let out = args.out.display();
-    output::note(&format!("written to {out}"));
+    output::note(&format!("written to {out}; see it with: wise report {out}"));
     Ok(())
 }
 

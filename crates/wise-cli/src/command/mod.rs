@@ -1,10 +1,12 @@
 //! One file per command.
 
 pub mod ask;
+pub mod compare;
 pub mod doctor;
 pub mod edit;
 pub mod editor;
 pub mod eval;
+pub mod report;
 pub mod table;
 
 use std::sync::Arc;

@@ -118,6 +118,17 @@ fn share(
     (!hits.is_empty()).then(|| hits.iter().sum::<f64>() / hits.len() as f64)
 }
 
+/// The protocol whose routes at the end count; `None` without any.
+pub(crate) fn routed_by(records: &[RecordScores]) -> Option<&'static str> {
+    ROUTED_BY.into_iter().find(|protocol| {
+        let has = |record: &RecordScores| {
+            let answers = record.after.answers.keys();
+            answers.into_iter().any(|key| parts(key)[0] == *protocol)
+        };
+        records.iter().any(has)
+    })
+}
+
 /// Routes of a question's prompts, under one protocol.
 fn routes(measured: &Measured, question: &str) -> Vec<RouteTaken> {
     let under = |protocol: &str| -> Vec<RouteTaken> {
