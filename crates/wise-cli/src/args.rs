@@ -193,6 +193,14 @@ pub struct EvalArgs {
 pub enum EditorName {
     /// WISE: side memories behind a router
     Wise,
+    /// Fine-tuning of one FFN matrix on the target
+    FtM,
+    /// Fine-tuning of one FFN matrix inside a small ball, from the last prompt token
+    FtL,
+    /// GRACE: a codebook of hidden states with deferral radii
+    Grace,
+    /// Low-rank additions to the attention, trained on continuously
+    Lora,
 }
 
 #[derive(Debug, Args)]

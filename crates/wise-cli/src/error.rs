@@ -30,6 +30,8 @@ pub enum Error {
     Config { path: PathBuf, detail: String },
     #[error("there is no preset {0:?}, expected {list} or none", list = crate::preset::names().collect::<Vec<_>>().join(", "))]
     NoSuchPreset(String),
+    #[error("{flag} belongs to the editor wise, got --editor {editor}")]
+    OfWiseOnly { flag: &'static str, editor: String },
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
 }
@@ -67,7 +69,10 @@ impl Error {
                 Some("check that the folder exists, is writable and has room".to_owned())
             }
             Self::Exists(_) => Some("give another --out, or --force to replace it".to_owned()),
-            Self::Read { .. } | Self::Config { .. } | Self::NoSuchPreset(_) => None,
+            Self::Read { .. }
+            | Self::Config { .. }
+            | Self::NoSuchPreset(_)
+            | Self::OfWiseOnly { .. } => None,
         }
     }
 }

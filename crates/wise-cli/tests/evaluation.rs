@@ -215,6 +215,34 @@ fn only_the_last_of_several_edits_of_a_prompt_is_scored_at_the_end() {
 }
 
 #[test]
+fn every_editor_runs_goes_on_and_refuses_what_is_not_its_own() {
+    for editor in ["ft-m", "ft-l", "grace", "lora"] {
+        let bench = bench();
+        bench.write("quick.toml", "n_iter = 3\n");
+        eval(&bench, "run", &["-n", "3", "--editor", editor])
+            .assert()
+            .success();
+        let run = metrics(&bench, "run");
+        assert_eq!(run["editor"], editor);
+        assert_eq!(run["config"]["n_iter"], 3);
+        // As if it had been killed before the first question at the end.
+        fs::remove_file(bench.path("run/metrics.json")).unwrap();
+        fs::remove_file(bench.path("run/scores.jsonl")).unwrap();
+        let resume = ["-n", "3", "--editor", editor, "--resume"];
+        eval(&bench, "run", &resume).assert().success();
+        assert_same(&comparable(run), &comparable(metrics(&bench, "run")));
+        let compat = ["--editor", editor, "--compat", "paper"];
+        refused(
+            &mut eval(&bench, "new", &compat),
+            &["--compat belongs to the editor wise"],
+        );
+        bench.write("quick.toml", "save_freq = 2\n");
+        let foreign = &["quick.toml is not a valid configuration", "save_freq"];
+        refused(&mut eval(&bench, "new", &["--editor", editor]), foreign);
+    }
+}
+
+#[test]
 fn an_order_is_another_stream_of_the_same_records() {
     let bench = bench();
     eval(&bench, "a", &["--order", "1"]).assert().success();

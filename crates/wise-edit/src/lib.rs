@@ -7,6 +7,7 @@
 //! makes the side memory's output differ from the main memory's on the edits and not on unrelated prompts, so
 //! that a threshold can tell them apart. The model's own weights are never written.
 //!
+//! Other editors stand beside it, for comparison: see [`Rival`].
 //!
 //! Where the paper and its implementation fall short under ordinary generation, the default departs from
 //! both; [`Compatibility`] lists how, and gives either back.
@@ -31,6 +32,7 @@ mod adam;
 mod edit;
 mod editor;
 mod error;
+mod rivals;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -39,6 +41,9 @@ mod wise;
 pub use edit::{AppliedEdit, Edit};
 pub use editor::{EditProgress, Editor, Made, StatePart, Watch};
 pub use error::{Error, Result};
+pub use rivals::{
+    FtLConfig, FtMConfig, GraceConfig, LoraConfig, Rival, RivalConfig, Shared, ValueInit,
+};
 pub use snapshot::{Answer, Snapshot, TeacherForced};
 pub use wise::{
     Compatibility, Optimizer, Shard, ShardState, Wise, WiseConfig, context_templates,
