@@ -51,7 +51,7 @@ pub enum Command {
     Doctor,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     #[arg(
         long,
@@ -65,7 +65,7 @@ pub struct ModelArgs {
     pub device: DeviceName,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
     /// How questions are put to the model: raw or chat [default: chat if the model has a chat template; raw with --compat paper or easyedit]
     #[arg(long, value_name = "FORMAT")]
@@ -148,7 +148,7 @@ pub struct AskArgs {
     pub question: Vec<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -172,6 +172,9 @@ pub struct EvalArgs {
     /// Shuffle the records by this seed [default: as in the file]
     #[arg(long, value_name = "SEED")]
     pub order: Option<u64>,
+    /// Do it N times, with the seeds and orders that follow --seed and --order, in folders run-0, run-1, .. of --out
+    #[arg(long, value_name = "N")]
+    pub repeat: Option<u64>,
     /// Text file whose perplexity is taken before and after the edits
     #[arg(long, value_name = "FILE")]
     pub held_text: Option<PathBuf>,

@@ -30,6 +30,8 @@ pub enum Error {
     Config { path: PathBuf, detail: String },
     #[error("there is no preset {0:?}, expected {list} or none", list = crate::preset::names().collect::<Vec<_>>().join(", "))]
     NoSuchPreset(String),
+    #[error("0 repeats asked for, expected at least 1")]
+    NoRepeats,
     #[error("{flag} belongs to the editor wise, got --editor {editor}")]
     OfWiseOnly { flag: &'static str, editor: String },
     #[error("{} exists", .0.display())]
@@ -72,7 +74,8 @@ impl Error {
             Self::Read { .. }
             | Self::Config { .. }
             | Self::NoSuchPreset(_)
-            | Self::OfWiseOnly { .. } => None,
+            | Self::OfWiseOnly { .. }
+            | Self::NoRepeats => None,
         }
     }
 }

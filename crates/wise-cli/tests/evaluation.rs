@@ -259,6 +259,29 @@ fn an_order_is_another_stream_of_the_same_records() {
 }
 
 #[test]
+fn repeats_differ_in_seed_and_order_and_are_summed_up() {
+    let bench = bench();
+    eval(&bench, "runs", &["--repeat", "2", "--seed", "5"])
+        .assert()
+        .success();
+    let runs = ["runs/run-0", "runs/run-1"].map(|run| metrics(&bench, run));
+    let seeds = runs
+        .each_ref()
+        .map(|run| (run["seed"].clone(), run["order"].clone()));
+    assert_eq!(seeds, [(5.into(), 0.into()), (6.into(), 1.into())]);
+    let together = fs::read(bench.path("runs/runs.json")).unwrap();
+    let together: Value = serde_json::from_slice(&together).unwrap();
+    let score = &together["scores"][0];
+    assert_eq!(score["runs"].as_array().unwrap().len(), 2);
+    let value = |key: &str| score[key].as_f64().unwrap();
+    assert!(value("least") <= value("mean") && value("mean") <= value("most"));
+    refused(
+        &mut eval(&bench, "none", &["--repeat", "0"]),
+        &["0 repeats", "at least 1"],
+    );
+}
+
+#[test]
 fn held_text_is_read_before_and_after() {
     let bench = bench();
     // The tiny model's context is shorter than a window.

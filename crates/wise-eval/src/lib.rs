@@ -52,6 +52,7 @@ pub mod metrics;
 pub mod page;
 mod peak_memory;
 mod protocol;
+mod repeat;
 mod runner;
 pub mod statistics;
 
@@ -62,4 +63,5 @@ pub use peak_memory::peak_memory_bytes;
 pub use protocol::{
     Protocols, Reference, RouteTaken, drift, generation, ngram_entropy, perplexity, teacher_forced,
 };
+pub use repeat::{AcrossRuns, RUNS_FILE, across_runs};
 pub use runner::{EvalProgress, HeldText, Plan, RunFolder, holds_run, run, shuffle};

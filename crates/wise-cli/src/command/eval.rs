@@ -3,7 +3,7 @@
 use indicatif::ProgressBar;
 use serde::Serialize;
 use wise_eval::metrics::Summary;
-use wise_eval::{Data, EvalProgress, HeldText, Plan, Protocols, RunFolder};
+use wise_eval::{AcrossRuns, Data, EvalProgress, HeldText, Plan, Protocols, Report, RunFolder};
 
 use crate::args::{EvalArgs, Protocol};
 use crate::command::{self, editor, table};
@@ -17,8 +17,33 @@ struct Outcome<'a> {
     summary: &'a Summary,
 }
 
+#[derive(Debug, Serialize)]
+struct Runs<'a> {
+    runs: Vec<String>,
+    scores: &'a [AcrossRuns],
+}
+
 /// Runs the command.
 pub fn run(args: &EvalArgs, output: Output) -> Result<()> {
+    match args.repeat {
+        None => {
+            let report = run_once(args)?;
+            let outcome = Outcome {
+                metrics: metrics_of(args),
+                edits: report.edits,
+                summary: &report.summary,
+            };
+            output.data(&outcome, table::render(&report).trim_end());
+            let out = args.out.display();
+            output::note(&format!("written to {out}; see it with: wise report {out}"));
+            Ok(())
+        }
+        Some(0) => Err(Error::NoRepeats),
+        Some(times) => repeat(args, times, output),
+    }
+}
+
+fn run_once(args: &EvalArgs) -> Result<Report> {
     let mut records = wise_eval::read(&args.data, args.format, args.n)?;
     if let Some(seed) = args.order {
         wise_eval::shuffle(&mut records, seed);
@@ -39,16 +64,42 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<()> {
         stages.show(&progress);
     });
     stages.finish();
-    let report = report?;
-    let outcome = Outcome {
-        metrics: args.out.join(wise_eval::METRICS_FILE).display().to_string(),
-        edits: report.edits,
-        summary: &report.summary,
+    Ok(report?)
+}
+
+/// Other seeds, and other orders of the same records.
+fn repeat(args: &EvalArgs, times: u64, output: Output) -> Result<()> {
+    let mut reports = Vec::new();
+    let mut folders = Vec::new();
+    for time in 0..times {
+        let mut once = args.clone();
+        once.out = args.out.join(format!("run-{time}"));
+        once.order = Some(args.order.unwrap_or(0) + time);
+        once.config.seed = Some(args.config.seed.unwrap_or(0) + time);
+        if once.baseline.is_none() {
+            // The unedited model answers the same records the same.
+            once.baseline = folders.first().cloned();
+        }
+        output::note(&format!("run {} of {times}", time + 1));
+        reports.push(run_once(&once)?);
+        folders.push(once.out);
+    }
+    let scores = wise_eval::across_runs(&reports);
+    let path = args.out.join(wise_eval::RUNS_FILE);
+    let runs = Runs {
+        runs: folders.iter().map(|f| f.display().to_string()).collect(),
+        scores: &scores,
     };
-    output.data(&outcome, table::render(&report).trim_end());
-    let out = args.out.display();
-    output::note(&format!("written to {out}; see it with: wise report {out}"));
+    let bytes = serde_json::to_vec_pretty(&runs).map_err(wise_eval::Error::from)?;
+    wise_model::replace_file(&path, &bytes).map_err(|e| Error::write(&path, e))?;
+    output.data(&runs, table::across_runs(&scores).trim_end());
+    output::note(&format!("written to {}", path.display()));
     Ok(())
+}
+
+fn metrics_of(args: &EvalArgs) -> String {
+    let path = args.out.join(wise_eval::METRICS_FILE);
+    path.display().to_string()
 }
 
 fn plan(args: &EvalArgs) -> Result<Plan> {

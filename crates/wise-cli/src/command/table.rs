@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use wise_eval::Report;
 use wise_eval::metrics::{Moment, ScoreSummary};
+use wise_eval::{AcrossRuns, Report};
 
 /// A line per score: before, right after its edit, after the last edit with its 95 % interval.
 pub fn render(report: &Report) -> String {
@@ -61,7 +61,24 @@ pub fn render(report: &Report) -> String {
     text
 }
 
+/// A line per score at the end of the stream: its mean over runs, and the least and the most of them.
+pub fn across_runs(scores: &[AcrossRuns]) -> String {
+    let runs = scores.first().map_or(0, |score| score.runs.len());
+    let mut text = format!("after the last edit, {runs} runs\n");
+    let header = ["score", "mean", "least", "most", ""];
+    push(&mut text, header.map(str::to_owned));
+    for score in scores.iter().filter(|s| s.moment == Moment::End) {
+        let cells = [score.mean, score.least, score.most].map(|value| format!("{value:.3}"));
+        let [mean, least, most] = cells;
+        push(
+            &mut text,
+            [score.name.clone(), mean, least, most, String::new()],
+        );
+    }
+    text
+}
+
 fn push(text: &mut String, [name, before, immediate, end, interval]: [String; 5]) {
-    let line = format!("{name:<38}{before:<10}{immediate:<11}{end:<9}{interval}");
+    let line = format!("{name:<40}{before:<10}{immediate:<11}{end:<9}{interval}");
     let _ = writeln!(text, "{}", line.trim_end());
 }
