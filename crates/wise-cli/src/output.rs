@@ -109,6 +109,10 @@ impl EditBar {
     pub fn made(&mut self, made: usize, edit: usize) {
         self.made = made;
         self.in_training.remove(&edit);
+        if self.bar.is_hidden() {
+            // Where a bar cannot be drawn, a log is written.
+            note(&format!("{made} of {} edits made", self.edits));
+        }
         self.show();
     }
 

@@ -308,7 +308,7 @@ fn misuse_is_refused_before_anything_is_trained() {
     eval(&bench, "run", &["-n", "2"]).assert().success();
     let again = &["run holds a run already", "hint:", "--resume"];
     refused(&mut eval(&bench, "run", &["-n", "2"]), again);
-    let other = &["is another one: its edits is 2, asked for 3", "hint:"];
+    let other = &["is another one: it has 2 edits, asked for 3", "hint:"];
     refused(&mut eval(&bench, "run", &["-n", "3", "--resume"]), other);
     let seed = &["is another one: its config.seed is 0, asked for 9"];
     refused(
@@ -333,6 +333,14 @@ fn misuse_is_refused_before_anything_is_trained() {
         &mut eval(&bench, "raw", &format),
         &["asked another model or in another way"],
     );
+    assert!(
+        !bench.path("raw/run.json").exists(),
+        "the folder can be used"
+    );
+    let args = ["--data", "data.jsonl", "--format", "jsonl", "--out", "run"];
+    let mut other = bench.wise("eval", &args);
+    other.args(["-n", "2", "--editor", "grace", "--resume"]);
+    refused(&mut other, &["its editor is wise, asked for grace"]);
     fs::write(bench.path("run/run.json"), "{").unwrap();
     refused(
         &mut eval(&bench, "run", &["--resume"]),

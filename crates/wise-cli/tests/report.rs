@@ -155,7 +155,7 @@ fn what_is_no_report_is_refused() {
         &["compare", "run", "empty"],
         &[
             "the run in empty is not finished",
-            "hint: finish it with wise eval --resume",
+            "hint: finish it: repeat the wise eval command",
         ],
     );
 }

@@ -160,10 +160,10 @@ impl Error {
             Self::NoReport(_) | Self::NotAReport { .. } => {
                 Some("give the folder that wise eval --out wrote, or its metrics.json".to_owned())
             }
-            Self::Unfinished(folder) => Some(format!(
-                "finish it with wise eval --resume --out {}",
-                folder.display()
-            )),
+            Self::Unfinished(_) => Some(
+                "finish it: repeat the wise eval command it began with, and add --resume"
+                    .to_owned(),
+            ),
             Self::Schema { got, expected, .. } => Some(if got < expected {
                 "run wise eval again: this version writes the newer schema".to_owned()
             } else {

@@ -60,7 +60,9 @@ pub struct ThresholdRouter {
     pub routed_by: RoutedBy,
     /// Whose activation a query is compared with.
     pub threshold: Threshold,
-    /// Share of that activation that a query must exceed.
+    /// What that activation counts for at most.
+    pub ceiling: f32,
+    /// Share of it that a query must exceed.
     pub act_ratio: f64,
     /// As in the reference implementation: long sequences compare their largest distance, and the open
     /// memory, even if rejected, keeps every stored memory of smaller activation from answering.
@@ -160,7 +162,12 @@ impl ThresholdRouter {
             (Threshold::Edit, Some(key)) => memories.iter().map(|m| nearest(m, key)).collect(),
             _ => smallest().collect(),
         };
-        bases.iter().map(|b| b * self.act_ratio as f32).collect()
+        let threshold = |base: f32| match base {
+            // Without an edit there is nothing to be like.
+            f32::INFINITY => base,
+            _ => base.min(self.ceiling) * self.act_ratio as f32,
+        };
+        bases.into_iter().map(threshold).collect()
     }
 
     fn statistic(&self, distances: &[f32]) -> f32 {
@@ -230,6 +237,7 @@ mod tests {
             voters: Voters::Prompt,
             routed_by: RoutedBy::Sequence,
             threshold: Threshold::Memory,
+            ceiling: f32::INFINITY,
             act_ratio: 1.0,
             reference_quirks,
         }
@@ -310,6 +318,24 @@ mod tests {
         assert_eq!(of(Threshold::Global, None), [5.0, 5.0]);
         assert_eq!(of(Threshold::Edit, Some(&[0.1, 0.9])), [10.0, 15.0]);
         assert_eq!(of(Threshold::Edit, Some(&[0.9, 0.1])), [5.0, 15.0]);
+    }
+
+    #[test]
+    fn an_activation_counts_for_no_more_than_the_ceiling() {
+        let memories = [
+            memory(&[(10.0, [1.0, 0.0])]),
+            memory(&[(70.0, [1.0, 0.0])]),
+            memory(&[]),
+        ];
+        let router = ThresholdRouter {
+            ceiling: 30.0,
+            act_ratio: 0.5,
+            ..router(false)
+        };
+        assert_eq!(
+            router.thresholds(&memories, None),
+            [5.0, 15.0, f32::INFINITY]
+        );
     }
 
     #[test]

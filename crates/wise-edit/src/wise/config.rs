@@ -102,6 +102,9 @@ pub struct WiseConfig {
     pub act_margin: [f64; 3],
     /// Share of the smallest edit activation that a query must exceed. The paper has 1.
     pub act_ratio: f64,
+    /// Whether that activation counts for no more than beta. An edit alone in its memory ends far above, and its
+    /// rephrasings do not follow. The two originals count all of it.
+    pub cap_activation: bool,
     /// Share of the matrix that one shard may change, rho.
     pub mask_ratio: f64,
     /// Whether the subspaces of two shards may overlap, as those of the paper do by chance.
@@ -167,6 +170,7 @@ impl Default for WiseConfig {
             stop_loss: 0.05,
             act_margin: [20.0, 30.0, 10.0],
             act_ratio: 0.88,
+            cap_activation: true,
             mask_ratio: 0.2,
             mask_overlap: Overlap::Independent,
             norm_constraint: Some(1.0),
@@ -219,6 +223,7 @@ impl WiseConfig {
                 stop_loss: 0.02,
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
+                cap_activation: false,
                 negatives_per_step: 1,
                 rehearsed_edits: 0,
                 hold_routes: false,
@@ -258,6 +263,11 @@ impl WiseConfig {
             voters: self.voters,
             routed_by: self.routed_by,
             threshold: self.threshold,
+            ceiling: if self.cap_activation {
+                self.act_margin[1] as f32
+            } else {
+                f32::INFINITY
+            },
             act_ratio: self.act_ratio,
             reference_quirks: self.compat.is_easyedit(),
         }

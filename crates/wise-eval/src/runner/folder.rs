@@ -47,6 +47,10 @@ impl Folder {
     pub(super) fn open(run: RunFolder<'_>, identity: &Identity) -> Result<Self> {
         let path = run.path.to_owned();
         let run_file = path.join(RUN_FILE);
+        let other = match run.baseline {
+            Some(other) => baselines_of(other, identity)?,
+            None => Vec::new(),
+        };
         let known: Option<Identity> = read_json(&run_file)?;
         match known {
             Some(_) if !run.resume => return Err(Error::RunExists(path)),
@@ -64,10 +68,6 @@ impl Folder {
                 replace_file(&run_file, &bytes).map_err(Error::io("write", &run_file))?;
             }
         }
-        let other = match run.baseline {
-            Some(other) => baselines_of(other, identity)?,
-            None => Vec::new(),
-        };
         Ok(Self {
             path,
             other,
@@ -242,8 +242,16 @@ fn baselines_of(other: &Path, identity: &Identity) -> Result<Vec<Baseline>> {
     folder.lines(BASELINE)
 }
 
-/// The first thing in which two runs differ.
+/// The first thing in which two runs differ, the most telling first.
 fn difference(known: &Identity, asked: &Identity) -> Result<Option<String>> {
+    if known.editor != asked.editor {
+        let (known, asked) = (&known.editor, &asked.editor);
+        return Ok(Some(format!("its editor is {known}, asked for {asked}")));
+    }
+    if known.edits != asked.edits {
+        let (known, asked) = (known.edits, asked.edits);
+        return Ok(Some(format!("it has {known} edits, asked for {asked}")));
+    }
     let (known, asked) = (serde_json::to_value(known)?, serde_json::to_value(asked)?);
     Ok(differing("", &known, &asked))
 }

@@ -19,7 +19,7 @@ use self::in_order::in_order;
 use crate::metrics::{Data, Drift, Measured, ModelInfo, RUN_FILE, Report};
 use crate::protocol::drift::{self, OfWindow};
 use crate::protocol::{Reference, before, measure};
-use crate::{Protocols, Record, Result};
+use crate::{Error, Protocols, Record, Result};
 
 /// What a run is about; it is written down when the run begins, and a run goes on only with the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,8 +116,8 @@ struct Baseline {
 /// with the same numbers as one that never stopped, times and memory apart.
 ///
 /// # Errors
-/// If an edit fails or a record does not fit the model's context; [`Error::OtherRun`](crate::Error::OtherRun)
-/// and [`Error::RunExists`](crate::Error::RunExists) if the folder holds a run already; [`Error::Io`](crate::Error::Io).
+/// If an edit fails or a record does not fit the model's context; [`Error::OtherRun`]
+/// and [`Error::RunExists`] if the folder holds a run already; [`Error::Io`].
 pub fn run(
     editor: &mut dyn Editor,
     records: &[Record],
@@ -137,6 +137,8 @@ pub fn run(
         edits: records.len(),
     };
     let unedited = Snapshot::unedited(model.clone(), editor.format());
+    // Read now: an unusable text must not come to light after the edits.
+    let windows = windows(&unedited, plan)?;
     let mut folder = Folder::open(folder, &identity)?;
     let baselines = baselines(&unedited, records, plan, &mut folder, progress)?;
 
@@ -151,7 +153,7 @@ pub fn run(
 
     let snapshot = editor.snapshot()?;
     let after = after(&snapshot, &baselines, plan, &mut folder, progress)?;
-    let drift = held_text(&unedited, &snapshot, plan, progress)?;
+    let drift = held_text(&unedited, &snapshot, &windows, progress)?;
     let report = report::assemble(editor, identity, &snapshot, baselines, made, after, drift);
     report.write(folder.path())?;
     Ok(report)
@@ -219,24 +221,31 @@ fn after(
     Ok(known)
 }
 
+/// The windows of the held text; none without one.
+fn windows(unedited: &Snapshot, plan: &Plan) -> Result<Vec<Vec<u32>>> {
+    let Some(held) = &plan.held_text else {
+        return Ok(Vec::new());
+    };
+    let text = std::fs::read_to_string(&held.path).map_err(Error::io("read", &held.path))?;
+    drift::windows(unedited, &text, held.windows)
+}
+
 fn held_text(
     unedited: &Snapshot,
     snapshot: &Snapshot,
-    plan: &Plan,
+    windows: &[Vec<u32>],
     progress: &mut dyn FnMut(EvalProgress),
 ) -> Result<Option<Drift>> {
-    let Some(held) = &plan.held_text else {
+    if windows.is_empty() {
         return Ok(None);
-    };
-    let text = std::fs::read_to_string(&held.path).map_err(crate::Error::io("read", &held.path))?;
-    let windows = drift::windows(unedited, &text, held.windows)?;
+    }
     let of = windows.len();
     let both = |window: &Vec<u32>| {
         let before = drift::of_window(unedited, window)?;
         Ok((before, drift::of_window(snapshot, window)?))
     };
     let (mut before, mut after): (Vec<OfWindow>, Vec<OfWindow>) = (Vec::new(), Vec::new());
-    in_order(&windows, &both, &mut |index, (unedited, edited)| {
+    in_order(windows, &both, &mut |index, (unedited, edited)| {
         before.push(unedited);
         after.push(edited);
         progress(EvalProgress::Drift {
