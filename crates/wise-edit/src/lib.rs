@@ -49,5 +49,7 @@ pub use wise::{
     Compatibility, Optimizer, Shard, ShardState, Wise, WiseConfig, context_templates,
     neutral_prompts,
 };
-pub use wise_memory::{Distance, Pooling, Recall, Remembered, Route, RoutedBy, Threshold, Voters};
+pub use wise_memory::{
+    Distance, Pooling, Recall, Remembered, Route, RoutedBy, Threshold, TopOne, Voters,
+};
 pub use wise_merge::{MaskSeed, MergeMethod, Overlap};

@@ -31,4 +31,4 @@ mod router;
 pub use distance::{Distance, Pooling};
 pub use memory::{Memories, Remembered, SideMemory};
 pub use recall::{Query, Recall, Recalled, Route, Unedited};
-pub use router::{RoutedBy, Threshold, ThresholdRouter, Voters};
+pub use router::{RoutedBy, Threshold, ThresholdRouter, TopOne, Voters};

@@ -46,8 +46,20 @@ pub enum Threshold {
     Edit,
 }
 
-/// WISE's router: the side memory of largest routing activation answers, if that activation exceeds
-/// `act_ratio` times that of an edit (paper, equation 4).
+/// Which of several memories answers, if more than one passes its threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopOne {
+    /// The one of largest routing activation (paper, section 2.3.3).
+    Activation,
+    /// The one with the edit whose prompt is nearest to the query, in the sense of [`Threshold::Edit`]. How far a
+    /// memory moves a prompt that none of its edits taught it says little about whose prompt it is.
+    #[default]
+    Nearest,
+}
+
+/// WISE's router: a side memory answers if its routing activation exceeds `act_ratio` times that of an edit
+/// (paper, equation 4).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ThresholdRouter {
     /// How distances are measured.
@@ -60,6 +72,8 @@ pub struct ThresholdRouter {
     pub routed_by: RoutedBy,
     /// Whose activation a query is compared with.
     pub threshold: Threshold,
+    /// Which of several memories answers.
+    pub top_one: TopOne,
     /// What that activation counts for at most.
     pub ceiling: f32,
     /// Share of it that a query must exceed.
@@ -69,8 +83,14 @@ pub struct ThresholdRouter {
     pub reference_quirks: bool,
 }
 
-/// A query's activation and threshold at each memory, oldest first.
-type Candidates = Vec<(f32, f32)>;
+/// What a query finds at one memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    activation: f32,
+    threshold: f32,
+    /// Cosine to the nearest edit; 0 where keys do not count.
+    nearness: f32,
+}
 
 impl ThresholdRouter {
     /// One route per query.
@@ -89,13 +109,17 @@ impl ThresholdRouter {
             return candidates.iter().map(|of| self.pick(of)).collect();
         }
         let mean = |memory: usize| {
-            let of = |part: fn(&(f32, f32)) -> f32| {
+            let of = |part: fn(&Candidate) -> f32| {
                 let values: Vec<f32> = candidates.iter().map(|c| part(&c[memory])).collect();
                 Pooling::Mean.of(&values)
             };
-            (of(|c| c.0), of(|c| c.1))
+            Candidate {
+                activation: of(|c| c.activation),
+                threshold: of(|c| c.threshold),
+                nearness: of(|c| c.nearness),
+            }
         };
-        let shared: Candidates = (0..memories.len()).map(mean).collect();
+        let shared: Vec<Candidate> = (0..memories.len()).map(mean).collect();
         vec![self.pick(&shared); queries.len()]
     }
 
@@ -104,11 +128,16 @@ impl ThresholdRouter {
         self.routed_by == RoutedBy::Batch
     }
 
+    /// Whether edits are found by their keys.
+    pub fn needs_keys(&self) -> bool {
+        self.threshold == Threshold::Edit || self.top_one == TopOne::Nearest
+    }
+
     /// What the memories know of an edit besides its activation.
     ///
     /// `outputs` is what the main memory puts out on the voting tokens of the edit's prompt.
     pub fn key(&self, outputs: &[Vec<f32>]) -> Option<Vec<f32>> {
-        (self.threshold == Threshold::Edit).then(|| direction(outputs))
+        self.needs_keys().then(|| direction(outputs))
     }
 
     fn candidates(
@@ -117,7 +146,7 @@ impl ThresholdRouter {
         site: &EditSite,
         queries: &[Query],
         memories: &[SideMemory],
-    ) -> Vec<Candidates> {
+    ) -> Vec<Vec<Candidate>> {
         let main = model.site_output(site, &Overlay::Main);
         let width = main.dims()[1];
         let distances: Vec<Vec<f32>> = memories
@@ -128,7 +157,7 @@ impl ThresholdRouter {
                 distances.into_data().iter::<f32>().collect()
             })
             .collect();
-        let main: Vec<f32> = if self.threshold == Threshold::Edit {
+        let main: Vec<f32> = if self.needs_keys() {
             main.into_data().iter::<f32>().collect()
         } else {
             Vec::new()
@@ -146,8 +175,16 @@ impl ThresholdRouter {
                 .collect();
             let key = self.key(&outputs);
             let thresholds = self.thresholds(memories, key.as_deref());
-            let of_memory = distances.iter().map(|d| self.statistic(&d[voters.clone()]));
-            of_memory.zip(thresholds).collect()
+            let candidate = |((distances, threshold), memory): ((&Vec<f32>, f32), &SideMemory)| {
+                let nearest = key.as_deref().and_then(|key| nearest(memory, key));
+                Candidate {
+                    activation: self.statistic(&distances[voters.clone()]),
+                    threshold,
+                    nearness: nearest.map_or(0.0, |(cosine, _)| cosine),
+                }
+            };
+            let of_memory = distances.iter().zip(thresholds).zip(memories);
+            of_memory.map(candidate).collect()
         };
         queries.iter().map(of_query).collect()
     }
@@ -159,7 +196,10 @@ impl ThresholdRouter {
                 let least = smallest().fold(f32::INFINITY, f32::min);
                 vec![least; memories.len()]
             }
-            (Threshold::Edit, Some(key)) => memories.iter().map(|m| nearest(m, key)).collect(),
+            (Threshold::Edit, Some(key)) => {
+                let base = |memory| nearest(memory, key).map_or(f32::INFINITY, |(_, base)| base);
+                memories.iter().map(base).collect()
+            }
             _ => smallest().collect(),
         };
         let threshold = |base: f32| match base {
@@ -177,31 +217,36 @@ impl ThresholdRouter {
         self.pooling.of(distances)
     }
 
-    fn pick(&self, candidates: &[(f32, f32)]) -> Route {
+    fn pick(&self, candidates: &[Candidate]) -> Route {
         let veto = match candidates.last() {
-            Some(&(open, _)) if self.reference_quirks => open,
+            Some(open) if self.reference_quirks => open.activation,
             _ => f32::NEG_INFINITY,
+        };
+        let rank = |candidate: &Candidate| match self.top_one {
+            TopOne::Activation => (candidate.activation, 0.0),
+            TopOne::Nearest => (candidate.nearness, candidate.activation),
         };
         let winner = candidates
             .iter()
             .enumerate()
-            .filter(|&(_, &(activation, threshold))| activation > threshold && activation >= veto)
-            .max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
-        if let Some((index, &(activation, threshold))) = winner {
-            return Route {
-                memory: Some(index),
-                activation,
-                threshold,
-            };
+            .filter(|(_, c)| c.activation > c.threshold && c.activation >= veto)
+            .max_by(|(_, a), (_, b)| {
+                let (a, b) = (rank(a), rank(b));
+                a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+            });
+        let route = |memory, candidate: &Candidate| Route {
+            memory,
+            activation: candidate.activation,
+            threshold: candidate.threshold,
+        };
+        if let Some((index, candidate)) = winner {
+            return route(Some(index), candidate);
         }
+        let margin = |c: &Candidate| c.activation / c.threshold;
         let nearest = candidates
             .iter()
-            .max_by(|(a, s), (b, t)| (a / s).total_cmp(&(b / t)));
-        nearest.map_or(Route::MAIN, |&(activation, threshold)| Route {
-            memory: None,
-            activation,
-            threshold,
-        })
+            .max_by(|a, b| margin(a).total_cmp(&margin(b)));
+        nearest.map_or(Route::MAIN, |candidate| route(None, candidate))
     }
 }
 
@@ -215,15 +260,14 @@ fn direction(outputs: &[Vec<f32>]) -> Vec<f32> {
     sum.iter().map(|x| (x / norm) as f32).collect()
 }
 
-/// The activation of the memory's edit nearest to a key; infinite without edits that have one.
-fn nearest(memory: &SideMemory, key: &[f32]) -> f32 {
+/// Cosine and activation of the memory's edit nearest to a key; none without edits that have one.
+fn nearest(memory: &SideMemory, key: &[f32]) -> Option<(f32, f32)> {
     let cosine = |other: &[f32]| -> f32 { other.iter().zip(key).map(|(a, b)| a * b).sum() };
     memory
         .edits
         .iter()
         .filter_map(|edit| Some((cosine(edit.key.as_deref()?), edit.activation)))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map_or(f32::INFINITY, |(_, activation)| activation)
 }
 
 #[cfg(test)]
@@ -237,18 +281,40 @@ mod tests {
             voters: Voters::Prompt,
             routed_by: RoutedBy::Sequence,
             threshold: Threshold::Memory,
+            top_one: TopOne::Activation,
             ceiling: f32::INFINITY,
             act_ratio: 1.0,
             reference_quirks,
         }
     }
 
+    fn candidate(activation: f32, threshold: f32, nearness: f32) -> Candidate {
+        Candidate {
+            activation,
+            threshold,
+            nearness,
+        }
+    }
+
+    #[test]
+    fn among_those_that_pass_the_memory_of_the_nearest_edit_answers() {
+        let nearest = ThresholdRouter {
+            top_one: TopOne::Nearest,
+            ..router(false)
+        };
+        let of = |candidates: &[Candidate]| nearest.pick(candidates).memory;
+        let (far, near) = (candidate(9.0, 2.0, 0.3), candidate(5.0, 2.0, 0.8));
+        assert_eq!(of(&[far, near]), Some(1));
+        assert_eq!(of(&[far, candidate(1.0, 2.0, 0.8)]), Some(0));
+        assert_eq!(router(false).pick(&[far, near]).memory, Some(0));
+    }
+
     #[track_caller]
     fn check(quirks: bool, activations: &[f32], thresholds: &[f32], expected: Option<usize>) {
-        let candidates: Candidates = activations
+        let candidates: Vec<Candidate> = activations
             .iter()
-            .copied()
-            .zip(thresholds.iter().copied())
+            .zip(thresholds)
+            .map(|(&activation, &threshold)| candidate(activation, threshold, 0.0))
             .collect();
         let route = router(quirks).pick(&candidates);
         assert_eq!(route.memory, expected, "{candidates:?}");
@@ -281,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_rejected_route_tells_what_came_nearest() {
-        let route = router(false).pick(&[(1.0, 2.0), (3.0, 4.0)]);
+        let route = router(false).pick(&[candidate(1.0, 2.0, 0.0), candidate(3.0, 4.0, 0.0)]);
         assert_eq!((route.activation, route.threshold), (3.0, 4.0));
     }
 

@@ -1,7 +1,7 @@
 //! Hyperparameters of the WISE editor.
 
 use serde::{Deserialize, Serialize};
-use wise_memory::{Distance, Pooling, RoutedBy, Threshold, ThresholdRouter, Voters};
+use wise_memory::{Distance, Pooling, RoutedBy, Threshold, ThresholdRouter, TopOne, Voters};
 use wise_merge::{MergeMethod, Overlap};
 use wise_model::{Model, PromptFormat};
 
@@ -130,6 +130,8 @@ pub struct WiseConfig {
     pub routed_by: RoutedBy,
     /// Whose activation a query is compared with.
     pub threshold: Threshold,
+    /// Which of several memories answers. The two originals take the largest activation.
+    pub top_one: TopOne,
     /// Facts that one shard holds; the next one opens a new shard.
     pub save_freq: usize,
     /// Facts after which the shards since the last merge become one memory (WISE-Retrieve); a multiple of
@@ -183,6 +185,7 @@ impl Default for WiseConfig {
             voters: Voters::Prompt,
             routed_by: RoutedBy::Sequence,
             threshold: Threshold::Memory,
+            top_one: TopOne::Nearest,
             save_freq: 50,
             merge_freq: None,
             retrieve: true,
@@ -224,6 +227,7 @@ impl WiseConfig {
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
                 cap_activation: false,
+                top_one: TopOne::Activation,
                 negatives_per_step: 1,
                 rehearsed_edits: 0,
                 hold_routes: false,
@@ -263,6 +267,7 @@ impl WiseConfig {
             voters: self.voters,
             routed_by: self.routed_by,
             threshold: self.threshold,
+            top_one: self.top_one,
             ceiling: if self.cap_activation {
                 self.act_margin[1] as f32
             } else {

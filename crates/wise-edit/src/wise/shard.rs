@@ -139,7 +139,7 @@ impl Shard {
                 loss: trained.last.loss(),
             });
         }
-        let key = config.router().key(&trainer.voting_outputs());
+        let key = super::state::key(model, config, &edit.prompt)?;
         self.edits.push(AppliedEdit {
             id: index,
             edit: edit.clone(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wise_merge::MaskSeed;
 use wise_model::Model;
 
+use crate::wise::at_site::PromptAtSite;
 use crate::wise::{Shard, WiseConfig};
 use crate::{AppliedEdit, Error, Result, StatePart};
 
@@ -96,7 +97,9 @@ impl Shard {
             values
         };
         let keys = if state.keys.is_empty() {
-            vec![None; state.edits.len()]
+            let keys = state.edits.iter();
+            keys.map(|applied| key(model, config, &applied.edit.prompt))
+                .collect::<Result<_>>()?
         } else if state.keys.len() == state.edits.len() * shape[0] {
             let keys = state.keys.chunks(shape[0]);
             keys.map(|key| Some(key.to_vec())).collect()
@@ -137,6 +140,17 @@ impl Shard {
             tensors,
         })
     }
+}
+
+/// What the router finds an edit by, where it needs it: it depends on the model and the prompt only.
+pub(super) fn key(model: &Model, config: &WiseConfig, prompt: &str) -> Result<Option<Vec<f32>>> {
+    let router = config.router();
+    if !router.needs_keys() {
+        return Ok(None);
+    }
+    let prompt = PromptAtSite::prompt(model, config, prompt)?;
+    let at_site = PromptAtSite::run(model, config, &[prompt])?;
+    Ok(at_site.first().and_then(|p| router.key(&p.main_outputs())))
 }
 
 fn flat(values: Vec<f32>) -> (Vec<usize>, Vec<f32>) {

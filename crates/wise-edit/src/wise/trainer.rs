@@ -141,19 +141,6 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// The main memory's output on the tokens that vote in the edit's own bare row.
-    pub(crate) fn voting_outputs(&self) -> Vec<Vec<f32>> {
-        let width = self.main_output.dims()[1];
-        let votes = self.votes.clone().narrow(0, 0, 1).into_data();
-        let outputs: Vec<f32> = self.main_output.clone().into_data().iter::<f32>().collect();
-        votes
-            .iter::<f32>()
-            .zip(outputs.chunks(width))
-            .filter(|(vote, _)| *vote > 0.0)
-            .map(|(_, output)| output.to_vec())
-            .collect()
-    }
-
     /// Gradient descent on the sum of edit loss and router loss, inside `mask` (`[hidden, ffn]`, 0 or 1).
     pub(crate) fn train(
         &self,
