@@ -196,8 +196,12 @@ fn a_finished_run_resumes_to_itself_and_another_takes_over_its_baseline() {
         .assert()
         .success();
     assert_same(&comparable(before), &comparable(metrics(&bench, "other")));
-    let lines = fs::read_to_string(bench.path("other/baseline.jsonl")).unwrap_or_default();
-    assert_eq!(lines, "", "nothing had to be asked again");
+    let baseline = |run: &str| fs::read(bench.path(run).join("baseline.jsonl")).unwrap();
+    assert_eq!(
+        baseline("run"),
+        baseline("other"),
+        "taken over, not asked again"
+    );
 }
 
 #[test]

@@ -102,8 +102,8 @@ pub struct WiseConfig {
     pub act_margin: [f64; 3],
     /// Share of the smallest edit activation that a query must exceed. The paper has 1.
     pub act_ratio: f64,
-    /// Whether that activation counts for no more than beta. An edit alone in its memory ends far above, and its
-    /// rephrasings do not follow. The two originals count all of it.
+    /// Whether that activation counts for no more than beta + gamma. An edit alone in its memory ends far above,
+    /// and its rephrasings do not follow. The two originals count all of it.
     pub cap_activation: bool,
     /// Share of the matrix that one shard may change, rho.
     pub mask_ratio: f64,
@@ -269,7 +269,7 @@ impl WiseConfig {
             threshold: self.threshold,
             top_one: self.top_one,
             ceiling: if self.cap_activation {
-                self.act_margin[1] as f32
+                (self.act_margin[1] + self.act_margin[2]) as f32
             } else {
                 f32::INFINITY
             },

@@ -81,16 +81,27 @@ impl Folder {
 
     /// What is known of the unedited model, by the record's index.
     pub(super) fn baselines(&mut self, records: &[Record]) -> Result<BTreeMap<usize, Baseline>> {
-        let own: Vec<Baseline> = self.lines(BASELINE)?;
-        let mut known: HashMap<String, Baseline> = HashMap::new();
         let key = |record: &Record| serde_json::to_string(record).unwrap_or_default();
-        for baseline in std::mem::take(&mut self.other).into_iter().chain(own) {
-            known.insert(key(&baseline.record), baseline);
+        let own: Vec<Baseline> = self.lines(BASELINE)?;
+        let mut own: HashMap<String, Baseline> =
+            own.into_iter().map(|b| (key(&b.record), b)).collect();
+        let other = std::mem::take(&mut self.other).into_iter();
+        let other: HashMap<String, Baseline> = other.map(|b| (key(&b.record), b)).collect();
+        let mut known = BTreeMap::new();
+        for (index, record) in records.iter().enumerate() {
+            let key = key(record);
+            if let Some(taken) = other.get(&key)
+                && !own.contains_key(&key)
+            {
+                // Kept here too: the other run may be gone when this one goes on.
+                self.keep_baseline(taken)?;
+                own.insert(key.clone(), taken.clone());
+            }
+            if let Some(baseline) = own.get(&key) {
+                known.insert(index, baseline.clone());
+            }
         }
-        let found = records.iter().enumerate();
-        Ok(found
-            .filter_map(|(index, record)| Some((index, known.get(&key(record))?.clone())))
-            .collect())
+        Ok(known)
     }
 
     pub(super) fn keep_baseline(&mut self, baseline: &Baseline) -> Result<()> {
