@@ -56,7 +56,7 @@ pub struct AppliedEdit {
 }
 
 /// Ids of the earlier edits of the same prompt, for edits with ids from 1 in order.
-pub(crate) fn superseded(edits: &[Edit]) -> Vec<Option<usize>> {
+pub(crate) fn superseded<'a>(edits: impl Iterator<Item = &'a Edit>) -> Vec<Option<usize>> {
     let mut newest = std::collections::HashMap::new();
     (1..)
         .zip(edits)

@@ -15,7 +15,7 @@ pub struct Remembered {
     /// The routing activation it was left with.
     pub activation: f32,
     /// The direction of what the main memory puts out on its prompt, mean over the voting tokens, of length 1;
-    /// kept only where each edit has a threshold of its own.
+    /// kept only where the router finds edits by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Vec<f32>>,
 }

@@ -57,12 +57,8 @@ impl PromptAtSite {
         let site = model.prefix(&rows, config.layer_for(model), None)?;
         let main_output = model.site_output(&site, &Overlay::Main);
         let at_site = |(prompt, row): (&Prompt, &Range<usize>)| {
-            let start = row.start + prompt.scope.start;
-            let voters = |x: &Tensor<2>| x.clone().narrow(0, start, prompt.scope.len());
-            Self {
-                inputs: voters(&site.inputs),
-                main_output: voters(&main_output),
-            }
+            let (start, end) = (prompt.scope.start, prompt.scope.end);
+            Self::cut(&site, &main_output, row.start + start..row.start + end)
         };
         Ok(prompts
             .iter()
@@ -74,10 +70,14 @@ impl PromptAtSite {
     /// A prompt that is part of a sequence at the edit site.
     pub(crate) fn within(model: &Model, site: &EditSite, voters: Range<usize>) -> Self {
         let main_output = model.site_output(site, &Overlay::Main);
+        Self::cut(site, &main_output, voters)
+    }
+
+    fn cut(site: &EditSite, main_output: &Tensor<2>, voters: Range<usize>) -> Self {
         let of_voters = |x: &Tensor<2>| x.clone().narrow(0, voters.start, voters.len());
         Self {
             inputs: of_voters(&site.inputs),
-            main_output: of_voters(&main_output),
+            main_output: of_voters(main_output),
         }
     }
 

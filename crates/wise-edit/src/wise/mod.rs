@@ -111,8 +111,7 @@ impl Wise {
             let shard = self.sharding.deal(edit.fact());
             self.stream.push((edit.clone(), shard));
         }
-        let all: Vec<Edit> = self.stream.iter().map(|(edit, _)| edit.clone()).collect();
-        let superseded = superseded(&all);
+        let superseded = superseded(self.stream.iter().map(|(edit, _)| edit));
         let last = self.stream.iter().map(|(_, shard)| *shard).max();
         for index in self.shards.len()..last.map_or(0, |last| last + 1) {
             let shard = self.open(index)?;

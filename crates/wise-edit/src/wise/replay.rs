@@ -5,8 +5,8 @@ use wise_model::Model;
 use wise_tensor::mean_of_positive;
 
 use crate::Result;
-use crate::wise::WiseConfig;
 use crate::wise::negatives::NegativePool;
+use crate::wise::{Compatibility, WiseConfig};
 
 /// The prompts of earlier shards, which shall stay under alpha, and those of the own shard, over beta.
 pub(crate) struct Replay {
@@ -14,6 +14,8 @@ pub(crate) struct Replay {
     own: Option<NegativePool>,
     /// Where this edit's turn begins.
     first: usize,
+    /// The settings, with one prompt in each iteration and the next one in the next.
+    one_by_one: WiseConfig,
 }
 
 impl Replay {
@@ -29,7 +31,11 @@ impl Replay {
         own: Vec<String>,
         first: usize,
     ) -> Result<Self> {
-        let one_by_one = one_by_one(config);
+        let one_by_one = WiseConfig {
+            compat: Compatibility::Wise,
+            negatives_per_step: 1,
+            ..config.clone()
+        };
         let pool = |prompts: Vec<String>| -> Result<NegativePool> {
             let pool = NegativePool::new(prompts)?;
             pool.prepare(model, &one_by_one, first % pool.texts().len())?;
@@ -40,22 +46,18 @@ impl Replay {
             earlier: filled.cloned().map(pool).collect::<Result<_>>()?,
             own: (!own.is_empty()).then(|| pool(own)).transpose()?,
             first,
+            one_by_one,
         })
     }
 
     /// Mean over the earlier shards of how far their next edit exceeds alpha, plus how far the next edit of the
     /// own shard falls short of beta.
-    pub(crate) fn loss(
-        &self,
-        matrix: &Tensor<2>,
-        iteration: usize,
-        config: &WiseConfig,
-    ) -> Tensor<1> {
-        let one_by_one = one_by_one(config);
+    pub(crate) fn loss(&self, matrix: &Tensor<2>, iteration: usize) -> Tensor<1> {
+        let config = &self.one_by_one;
         let [alpha, beta, _] = config.act_margin;
         let activation = |pool: &NegativePool| {
             let first = self.first % pool.texts().len();
-            let batch = pool.batch(first, iteration, &one_by_one, None);
+            let batch = pool.batch(first, iteration, config, None);
             batch.activations(matrix, config)
         };
         let zero = || Tensor::zeros([1], &matrix.device());
@@ -69,14 +71,5 @@ impl Replay {
             .as_ref()
             .map(|pool| mean_of_positive(activation(pool).neg() + beta));
         excess / self.earlier.len().max(1) as f64 + own.unwrap_or_else(zero)
-    }
-}
-
-/// One prompt in each iteration, and the next one in the next.
-fn one_by_one(config: &WiseConfig) -> WiseConfig {
-    WiseConfig {
-        compat: super::Compatibility::Wise,
-        negatives_per_step: 1,
-        ..config.clone()
     }
 }

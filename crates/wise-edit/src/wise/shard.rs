@@ -41,7 +41,7 @@ pub struct Shard {
     pub(crate) matrix: Tensor<2>,
     pub(crate) mask: MaskSeed,
     pub(crate) edits: Vec<AppliedEdit>,
-    /// Of each edit, where edits have thresholds of their own.
+    /// Of each edit, where the router finds edits by their keys.
     pub(crate) keys: Vec<Option<Vec<f32>>>,
     /// Prompts of each earlier shard, for replay.
     pub(crate) replayed: Vec<Vec<String>>,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use wise_memory::{Distance, Pooling};
+use wise_memory::Pooling;
 use wise_model::{EditSite, Model, Overlay};
 use wise_tensor::{label_nll, mean_of_positive};
 
@@ -84,8 +84,6 @@ pub(crate) struct Trainer<'a> {
     /// What the main memory makes of the edit tokens.
     main_output: Tensor<2>,
     main: Tensor<2>,
-    distance: Distance,
-    pooling: Pooling,
 }
 
 impl<'a> Trainer<'a> {
@@ -117,8 +115,6 @@ impl<'a> Trainer<'a> {
             padding: rows.padding,
             main_output: model.site_output(&site, &Overlay::Main),
             main: model.site_weight(layer)?,
-            distance: config.distance,
-            pooling: config.pooling,
             site,
         })
     }
@@ -194,8 +190,8 @@ impl<'a> Trainer<'a> {
             .model
             .site_output(&site, &Overlay::Replace(matrix.clone()));
         let own = output.clone().narrow(0, 0, self.site.layout.tokens());
-        let distances = self.distance.between(&self.main_output, own);
-        let edits = vote(&self.votes, distances.clone(), self.pooling);
+        let distances = self.config.distance.between(&self.main_output, own);
+        let edits = vote(&self.votes, distances.clone(), self.config.pooling);
         let negatives = self.negative_activations(matrix, distances, iteration);
         let all = match &self.held {
             Some(held) => Tensor::cat(
@@ -206,7 +202,7 @@ impl<'a> Trainer<'a> {
         };
         let mut router_loss = self.router_loss(all, negatives);
         if let Some(replay) = self.replay {
-            router_loss = router_loss + replay.loss(matrix, iteration, self.config);
+            router_loss = router_loss + replay.loss(matrix, iteration);
         }
 
         let logits = self
@@ -286,8 +282,8 @@ impl<'a> Trainer<'a> {
 
     fn activations(&self, matrix: &Tensor<2>) -> Vec<f32> {
         let output = self.output(matrix);
-        let distances = self.distance.between(&self.main_output, output);
-        vote(&self.votes, distances, self.pooling)
+        let distances = self.config.distance.between(&self.main_output, output);
+        vote(&self.votes, distances, self.config.pooling)
             .into_data()
             .iter::<f32>()
             .collect()

@@ -267,6 +267,3 @@ fn held_text(
 pub fn holds_run(folder: &Path) -> bool {
     folder.join(RUN_FILE).exists()
 }
-
-#[cfg(test)]
-mod tests;
