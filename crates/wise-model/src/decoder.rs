@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::cache::KvCache;
 use crate::config::Config;
-use crate::layout::Layout;
+use crate::layout::{Layout, Queries};
 use crate::overlay::LayerAdapter;
 use crate::rope::{Rope, rotate};
 use crate::{Progress, Result, TensorSource};
@@ -42,6 +42,16 @@ impl RmsNorm {
     }
 }
 
+/// One forward pass through a block.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) shape: &'a Config,
+    pub(crate) layout: &'a Layout,
+    /// The tokens that the block's output is wanted at.
+    pub(crate) queries: &'a Queries,
+    pub(crate) adapter: Option<&'a LayerAdapter>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Block {
     input_norm: RmsNorm,
@@ -56,78 +66,76 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// The block up to the input of its value matrix: the residual stream it will be added to
-    /// (`[tokens, hidden]`) and the activated neurons (`[tokens, ffn]`).
+    /// The block up to the input of its value matrix, at some tokens: the residual stream it will be added to
+    /// (`[queries, hidden]`) and the activated neurons (`[queries, ffn]`).
     pub(crate) fn before_down(
         &self,
         x: Tensor<2>,
-        shape: &Config,
-        layout: &Layout,
-        adapter: Option<&LayerAdapter>,
+        pass: Pass<'_>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> (Tensor<2>, Tensor<2>) {
         let normed = self.input_norm.forward(x.clone());
-        let attended = self.attention(normed, shape, layout, adapter, cache);
-        let residual = x + attended;
+        let attended = self.attention(normed, &pass, cache);
+        let residual = pass.queries.pick(x) + attended;
         let normed = self.ffn_norm.forward(residual.clone());
         let neurons = silu(self.gate.forward(normed.clone())) * self.up.forward(normed);
         (residual, neurons)
     }
 
+    /// `x` is `[tokens, hidden]`, the result `[queries, hidden]`.
     pub(crate) fn forward(
         &self,
         x: Tensor<2>,
-        shape: &Config,
-        layout: &Layout,
-        adapter: Option<&LayerAdapter>,
+        pass: Pass<'_>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
-        let (residual, neurons) = self.before_down(x, shape, layout, adapter, cache);
+        let (residual, neurons) = self.before_down(x, pass, cache);
         residual + self.down.forward(neurons)
     }
 
     fn attention(
         &self,
         x: Tensor<2>,
-        shape: &Config,
-        layout: &Layout,
-        adapter: Option<&LayerAdapter>,
+        pass: &Pass<'_>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
-        let tokens = x.dims()[0];
-        let heads_of = |y: Tensor<2>, heads| y.reshape([tokens, heads, shape.head_dim]);
-        let turn = |y| rotate(y, layout.cos.clone(), layout.sin.clone());
-        let mut query = self.query.forward(x.clone());
+        let (shape, all, queries) = (pass.shape, &pass.layout.all, pass.queries);
+        let asking = queries.pick(x.clone());
+        let mut query = self.query.forward(asking.clone());
         let key = self.key.forward(x.clone());
         let mut value = self.value.forward(x.clone());
-        if let Some(adapter) = adapter {
-            query = query + adapter.query.forward(x.clone());
+        if let Some(adapter) = pass.adapter {
+            query = query + adapter.query.forward(asking);
             value = value + adapter.value.forward(x);
         }
-        let query = turn(heads_of(query, shape.heads));
-        let key = turn(heads_of(key, shape.kv_heads));
-        let value = heads_of(value, shape.kv_heads);
-
-        let rows = layout.rows().len();
-        let side_by_side = |y: Tensor<3>, heads: usize| {
-            layout
-                .pad(y.reshape([tokens, heads * shape.head_dim]))
-                .reshape([rows, layout.longest(), heads, shape.head_dim])
-                .swap_dims(1, 2)
-        };
-        let query = side_by_side(query, shape.heads);
-        let mut key = side_by_side(key, shape.kv_heads);
-        let mut value = side_by_side(value, shape.kv_heads);
+        let query = turned(query, shape.heads, queries);
+        let key = turned(key, shape.kv_heads, all);
+        let query = side_by_side(query, shape.heads, queries);
+        let mut key = side_by_side(key, shape.kv_heads, all);
+        let mut value = side_by_side(value, shape.kv_heads, all);
         if let Some((cache, layer)) = cache {
             (key, value) = cache.append(layer, key, value);
         }
-        let mixed = grouped_attention(query, key, value, layout.mask(), shape);
-        let width = shape.heads * shape.head_dim;
-        let mixed = mixed
-            .swap_dims(1, 2)
-            .reshape([rows, layout.longest(), width]);
-        self.output.forward(layout.pack(mixed))
+        let mixed = grouped_attention(query, key, value, queries.mask.clone(), shape);
+        self.output
+            .forward(queries.pack(mixed.swap_dims(1, 2).flatten(2, 3)))
     }
+}
+
+/// Rotates the heads of `y` (`[queries, heads * head_dim]`) by their positions.
+fn turned(y: Tensor<2>, heads: usize, queries: &Queries) -> Tensor<2> {
+    let [tokens, width] = y.dims();
+    let y = y.reshape([tokens, heads, width / heads]);
+    rotate(y, queries.cos.clone(), queries.sin.clone()).reshape([tokens, width])
+}
+
+/// `[queries, heads * head_dim]` to `[rows, heads, longest, head_dim]`.
+fn side_by_side(y: Tensor<2>, heads: usize, queries: &Queries) -> Tensor<4> {
+    let padded = queries.pad(y);
+    let [rows, longest, width] = padded.dims();
+    padded
+        .reshape([rows, longest, heads, width / heads])
+        .swap_dims(1, 2)
 }
 
 /// Attention of `query` (`[rows, heads, queries, head_dim]`) over `key` and `value`
@@ -209,9 +217,13 @@ impl Decoder {
         self.embedding.clone().select(0, ids)
     }
 
-    pub(crate) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
-        self.norm.forward(hidden).matmul(head.clone().transpose())
+    pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(hidden)
+    }
+
+    /// `[vocabulary, hidden]`.
+    pub(crate) fn head(&self) -> &Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     pub(crate) fn final_norm(&self) -> Tensor<1> {

@@ -35,19 +35,29 @@ pub struct Layout {
     isolated: Vec<bool>,
     /// Position of each row's first token in its sequence.
     past: usize,
-    /// Longest row, in tokens.
+    /// All tokens. What attention looks at is always all of them.
+    pub(crate) all: Queries,
+}
+
+/// The tokens that attention is computed for.
+#[derive(Debug, Clone)]
+pub(crate) struct Queries {
+    /// `[queries]`: which packed tokens; `None` for all.
+    chosen: Option<Tensor<1, Int>>,
+    rows: usize,
+    /// Most queries of a row.
     longest: usize,
-    /// `[rows * longest]`: the packed token of each padded slot; `None` if one row, which needs no gathering.
+    /// `[rows * longest]`: the query of each padded slot; `None` if one row, which needs no gathering.
     to_padded: Option<Tensor<1, Int>>,
-    /// `[tokens]`: the padded slot of each packed token.
+    /// `[queries]`: the padded slot of each query.
     to_packed: Option<Tensor<1, Int>>,
-    /// `[1, 1, longest, past + longest]`: 0 where a query sees a key, else a large negative number.
-    mask: Tensor<4>,
-    /// `[tokens, 1]`: 0 on isolated rows, else 1.
+    /// `[1 or rows, 1, longest, keys]`: 0 where a query sees a key, else a large negative number.
+    pub(crate) mask: Tensor<4>,
+    /// `[queries, 1]`: 0 on isolated rows, else 1.
     attends: Option<Tensor<2>>,
-    /// `[tokens, 1, head_dim]`.
+    /// `[queries, 1, head_dim]`.
     pub(crate) cos: Tensor<3>,
-    /// `[tokens, 1, head_dim]`.
+    /// `[queries, 1, head_dim]`.
     pub(crate) sin: Tensor<3>,
 }
 
@@ -98,17 +108,61 @@ impl Layout {
             .collect();
         let (cos, sin) = rope.tables(&positions, device);
         let several = ranges.len() > 1;
-        Self {
+        let all = Queries {
+            chosen: None,
+            rows: ranges.len(),
+            longest,
             to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
             to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
             mask: causal_mask(longest, past, window, device),
             attends: attends(&ranges, &isolated, device),
+            cos,
+            sin,
+        };
+        Self {
             isolated,
             rows: ranges,
             past,
+            all,
+        }
+    }
+
+    /// The packed tokens `at` as queries, row after row, each as often as it is named.
+    pub(crate) fn queries(&self, at: &[usize], device: &Device) -> Queries {
+        let row_of = |token: usize| self.rows.partition_point(|row| row.end <= token);
+        let mut of_row = vec![Vec::new(); self.rows.len()];
+        for (query, &token) in at.iter().enumerate() {
+            of_row[row_of(token)].push(query);
+        }
+        let longest = of_row.iter().map(Vec::len).max().unwrap_or(0);
+        let mut to_padded = vec![0; of_row.len() * longest];
+        let mut to_packed = vec![0; at.len()];
+        let mut positions = vec![0; of_row.len() * longest];
+        for (row, queries) in of_row.iter().enumerate() {
+            for (slot, &query) in (row * longest..).zip(queries) {
+                to_padded[slot] = query as i32;
+                to_packed[query] = slot as i32;
+                positions[slot] = (at[query] - self.rows[row].start) as i32;
+            }
+        }
+        let tokens: Vec<i32> = at.iter().map(|&token| token as i32).collect();
+        let chosen = index(&tokens, device);
+        let [_, _, _, keys] = self.all.mask.dims();
+        let mask = self.all.mask.clone().select(2, index(&positions, device));
+        Queries {
+            rows: of_row.len(),
             longest,
-            cos,
-            sin,
+            to_padded: Some(index(&to_padded, device)),
+            to_packed: Some(index(&to_packed, device)),
+            mask: mask.reshape([of_row.len(), 1, longest, keys]),
+            attends: self
+                .all
+                .attends
+                .clone()
+                .map(|a| a.select(0, chosen.clone())),
+            cos: self.all.cos.clone().select(0, chosen.clone()),
+            sin: self.all.sin.clone().select(0, chosen.clone()),
+            chosen: Some(chosen),
         }
     }
 
@@ -139,27 +193,29 @@ impl Layout {
         }
         Tensor::from_data(TensorData::new(values, [self.tokens(), 1]), device)
     }
+}
 
-    pub(crate) fn mask(&self) -> Tensor<4> {
-        self.mask.clone()
+impl Queries {
+    /// Of `[tokens, width]`, the queries: `[queries, width]`.
+    pub(crate) fn pick(&self, tokens: Tensor<2>) -> Tensor<2> {
+        match &self.chosen {
+            Some(chosen) => tokens.select(0, chosen.clone()),
+            None => tokens,
+        }
     }
 
-    pub(crate) fn longest(&self) -> usize {
-        self.longest
-    }
-
-    /// `[tokens, width]` to `[rows, longest, width]`; slots past a row's end repeat its last token, and
-    /// the causal mask hides them.
+    /// `[queries, width]` to `[rows, longest, width]`. Slots past a row's end hold some other token: among keys the
+    /// causal mask hides them, among queries [`Self::pack`] drops them.
     pub(crate) fn pad(&self, packed: Tensor<2>) -> Tensor<3> {
         let width = packed.dims()[1];
         let padded = match &self.to_padded {
             Some(slots) => packed.select(0, slots.clone()),
             None => packed,
         };
-        padded.reshape([self.rows.len(), self.longest, width])
+        padded.reshape([self.rows, self.longest, width])
     }
 
-    /// `[rows, longest, width]` to `[tokens, width]`, with zeros on isolated rows.
+    /// `[rows, longest, width]` to `[queries, width]`, with zeros on isolated rows.
     pub(crate) fn pack(&self, padded: Tensor<3>) -> Tensor<2> {
         let [rows, longest, width] = padded.dims();
         let flat = padded.reshape([rows * longest, width]);

@@ -1,11 +1,12 @@
 //! A loaded model, run in two halves around the matrix that an editor changes.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
+use wise_tensor::{LabelLoss, label_loss};
 
 use crate::cache::KvCache;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Pass};
 use crate::layout::{Layout, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
 use crate::{Config, Error, Overlay, Progress, Result};
@@ -173,13 +174,18 @@ impl Model {
         );
         let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
         let mut hidden = self.decoder.embed(&tokens);
+        let pass = Pass {
+            shape: config,
+            layout: &layout,
+            queries: &layout.all,
+            adapter: None,
+        };
         for (index, block) in self.decoder.blocks[..layer].iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = block.forward(hidden, config, &layout, None, cache);
+            hidden = block.forward(hidden, pass, cache);
         }
         let cache = cache.map(|cache| (cache, layer));
-        let (residual, inputs) =
-            self.decoder.blocks[layer].before_down(hidden, config, &layout, None, cache);
+        let (residual, inputs) = self.decoder.blocks[layer].before_down(hidden, pass, cache);
         Ok(EditSite {
             layer,
             inputs,
@@ -232,22 +238,58 @@ impl Model {
         output: Tensor<2>,
         overlay: &Overlay,
         at: &[usize],
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<2> {
+        let hidden = self.final_hidden(site, output, overlay, at, cache);
+        hidden.matmul(self.decoder.head().clone().transpose())
+    }
+
+    /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the loss of `labels`, each
+    /// predicted after one of the packed tokens `at`, with their `weights`.
+    pub fn label_loss(
+        &self,
+        site: &EditSite,
+        output: Tensor<2>,
+        overlay: &Overlay,
+        at: &[usize],
+        labels: &[u32],
+        weights: &[f32],
+    ) -> LabelLoss {
+        let hidden = self.final_hidden(site, output, overlay, at, None);
+        label_loss(hidden, self.decoder.head(), labels, weights)
+    }
+
+    /// What the head sees at the packed tokens `at`, `[at, hidden]`. In the last layer only they are computed.
+    fn final_hidden(
+        &self,
+        site: &EditSite,
+        output: Tensor<2>,
+        overlay: &Overlay,
+        at: &[usize],
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
-        let config = self.config();
+        let (all, layers) = (&site.layout.all, self.config().layers);
+        let everywhere = at.iter().copied().eq(0..site.layout.tokens());
+        let chosen = (!everywhere).then(|| site.layout.queries(at, self.device()));
+        let chosen = chosen.as_ref().unwrap_or(all);
         let mut hidden = site.residual.clone() + output;
+        if site.layer + 1 == layers {
+            hidden = chosen.pick(hidden);
+        }
         for (index, block) in self.decoder.blocks.iter().enumerate().skip(site.layer + 1) {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            let adapter = overlay.adapter(index);
-            hidden = block.forward(hidden, config, &site.layout, adapter, cache);
+            let pass = Pass {
+                shape: self.config(),
+                layout: &site.layout,
+                queries: if index + 1 == layers { chosen } else { all },
+                adapter: overlay.adapter(index),
+            };
+            hidden = block.forward(hidden, pass, cache);
         }
         if let Some(cache) = cache {
             cache.advance(site.layout.tokens());
         }
-        let at: Vec<i32> = at.iter().map(|&token| token as i32).collect();
-        let at =
-            Tensor::<1, Int>::from_data(TensorData::new(at.clone(), [at.len()]), self.device());
-        self.decoder.logits(hidden.select(0, at))
+        self.decoder.normed(hidden)
     }
 
     /// Logits after the packed tokens `at` under an overlay: prefix, then suffix.

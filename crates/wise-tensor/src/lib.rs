@@ -18,8 +18,10 @@
 
 mod device;
 mod error;
+mod label_loss;
 mod ops;
 
 pub use device::DeviceName;
 pub use error::{Error, Result};
-pub use ops::{clamp_around, label_nll, masked_sgd_step, mean_of_positive, row_norms};
+pub use label_loss::{LabelLoss, label_loss};
+pub use ops::{clamp_around, masked_sgd_step, mean_of_positive, row_norms};

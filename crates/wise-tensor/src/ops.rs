@@ -1,6 +1,6 @@
 //! The few operations that wise needs and burn does not have ready.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 /// L2 norm of every row of `x` (`[rows, width]` to `[rows]`), with gradient 0 where the row is 0.
 ///
@@ -18,15 +18,6 @@ pub fn row_norms(x: Tensor<2>) -> Tensor<1> {
 pub fn mean_of_positive(x: Tensor<1>) -> Tensor<1> {
     let count = x.clone().detach().greater_elem(0.0).float().sum();
     burn::tensor::activation::relu(x).sum() / count.clamp_min(1.0)
-}
-
-/// Negative log-likelihood in nats of `labels` (`[rows]`) under `logits` (`[rows, vocabulary]`), one per row.
-pub fn label_nll(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
-    let peak = logits.clone().detach().max_dim(1);
-    let shifted = logits - peak;
-    let log_sum = shifted.clone().exp().sum_dim(1).log();
-    let chosen = shifted.gather(1, labels.unsqueeze_dim(1));
-    (log_sum - chosen).squeeze_dim::<1>(1)
 }
 
 /// One step of stochastic gradient descent inside a subspace: `w - rate * (mask * gradient + decay * w)`,
@@ -92,23 +83,6 @@ mod tests {
         assert_eq!(values(mean_of_positive(x)), [2.0]);
         let none = matrix(1, 2, vec![-1.0, 0.0]).reshape([2]);
         assert_eq!(values(mean_of_positive(none)), [0.0]);
-    }
-
-    #[test]
-    fn nll_is_log_of_the_softmax() {
-        let logits = matrix(1, 3, vec![1.0, 2.0, 3.0]);
-        let device = logits.device();
-        let labels = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), &device);
-        let expected = (1_f32.exp() + 2_f32.exp() + 3_f32.exp()).ln() - 1.0;
-        assert!((values(label_nll(logits, labels))[0] - expected).abs() < 1e-6);
-    }
-
-    #[test]
-    fn nll_survives_large_logits() {
-        let logits = matrix(1, 2, vec![1000.0, -1000.0]);
-        let device = logits.device();
-        let labels = Tensor::<1, Int>::from_data(TensorData::new(vec![0_i32], [1]), &device);
-        assert_eq!(values(label_nll(logits, labels)), [0.0]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! One edit as a sequence of tokens, and the descent of its loss.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use wise_model::{EditSite, Model, Overlay, Row};
-use wise_tensor::label_nll;
 
 use crate::adam::Adam;
 use crate::rivals::settings::Training;
@@ -71,7 +70,8 @@ pub(super) struct Objective<'a> {
     model: &'a Model,
     pub(super) site: EditSite,
     read_at: Vec<usize>,
-    labels: Tensor<1, Int>,
+    labels: Vec<u32>,
+    weights: Vec<f32>,
 }
 
 impl<'a> Objective<'a> {
@@ -82,22 +82,23 @@ impl<'a> Objective<'a> {
         lesson: &Lesson,
         read_at: Vec<usize>,
     ) -> Result<Self> {
-        let labels: Vec<i32> = lesson.target.iter().map(|&token| token as i32).collect();
-        let labels = TensorData::new(labels, [lesson.target.len()]);
+        let count = lesson.target.len();
         Ok(Self {
             model,
             site: model.prefix(&[lesson.row()], layer, None)?,
             read_at,
-            labels: Tensor::from_data(labels, model.device()),
+            labels: lesson.target.clone(),
+            weights: vec![1.0 / count as f32; count],
         })
     }
 
     pub(super) fn loss(&self, overlay: &Overlay) -> Tensor<1> {
         let output = self.model.site_output(&self.site, overlay);
-        let logits = self
+        let (at, labels) = (&self.read_at, &self.labels);
+        let mean = self
             .model
-            .suffix(&self.site, output, overlay, &self.read_at, None);
-        label_nll(logits, self.labels.clone()).mean()
+            .label_loss(&self.site, output, overlay, at, labels, &self.weights);
+        mean.loss
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use wise_memory::Pooling;
 use wise_model::{EditSite, Model, Overlay};
-use wise_tensor::{label_nll, mean_of_positive};
+use wise_tensor::mean_of_positive;
 
 use crate::Result;
 use crate::wise::at_site::PromptBatch;
@@ -52,18 +52,6 @@ struct Labels {
     at: Vec<usize>,
     tokens: Vec<u32>,
     weights: Vec<f32>,
-}
-
-impl Labels {
-    fn tokens(&self, device: &Device) -> Tensor<1, Int> {
-        let ids: Vec<i32> = self.tokens.iter().map(|&id| id as i32).collect();
-        Tensor::from_data(TensorData::new(ids, [self.tokens.len()]), device)
-    }
-
-    fn weights(&self, device: &Device) -> Tensor<1> {
-        let weights = TensorData::new(self.weights.clone(), [self.weights.len()]);
-        Tensor::from_data(weights, device)
-    }
 }
 
 /// Everything about an edit that does not change while it is trained.
@@ -205,12 +193,15 @@ impl<'a> Trainer<'a> {
             router_loss = router_loss + replay.loss(matrix, iteration);
         }
 
-        let logits = self
-            .model
-            .suffix(&site, output, &Overlay::Main, &labels.at, None);
-        let device = self.model.device();
-        let nll = label_nll(logits, labels.tokens(device));
-        let edit_loss = (nll * labels.weights(device)).sum();
+        let edit_loss = self.model.label_loss(
+            &site,
+            output,
+            &Overlay::Main,
+            &labels.at,
+            &labels.tokens,
+            &labels.weights,
+        );
+        let edit_loss = edit_loss.loss;
         let iteration = Iteration {
             edit_loss: edit_loss.clone().detach().into_scalar(),
             router_loss: router_loss.clone().detach().into_scalar(),
