@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wise_model::{Model, PromptFormat};
 
 use crate::{AppliedEdit, Edit, Result, Snapshot};
@@ -103,6 +104,24 @@ pub struct EditProgress {
     pub edit_loss: f32,
     /// Its router loss; 0 without a router.
     pub router_loss: f32,
+    /// What this iteration took; `None` where the editor does not count it.
+    pub work: Option<Work>,
+}
+
+/// The work of training iterations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Tokens of the sequences that the edit loss is computed on.
+    pub row_tokens: u64,
+    /// Floating-point operations in products with weights, forward and backward.
+    pub flops: u64,
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.row_tokens += other.row_tokens;
+        self.flops += other.flops;
+    }
 }
 
 /// An edit that was just made.

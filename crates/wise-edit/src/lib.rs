@@ -39,14 +39,14 @@ mod testing;
 mod wise;
 
 pub use edit::{AppliedEdit, Edit};
-pub use editor::{EditProgress, Editor, Made, StatePart, Watch};
+pub use editor::{EditProgress, Editor, Made, StatePart, Watch, Work};
 pub use error::{Error, Result};
 pub use rivals::{
     FtLConfig, FtMConfig, GraceConfig, LoraConfig, Rival, RivalConfig, Shared, ValueInit,
 };
 pub use snapshot::{Answer, Snapshot, TeacherForced};
 pub use wise::{
-    Compatibility, Optimizer, Shard, ShardState, Wise, WiseConfig, context_templates,
+    Compatibility, Optimizer, Shard, ShardState, StopRule, Wise, WiseConfig, context_templates,
     neutral_prompts,
 };
 pub use wise_memory::{

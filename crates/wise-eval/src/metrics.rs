@@ -52,6 +52,7 @@
 //! | `superseded_by` | `id` of a later edit of the same prompt, or null. A superseded record has no scores at the end: its answer is no longer the right one |
 //! | `seconds`, `iterations` | what its edit took |
 //! | `losses` | per iteration: edit loss and router loss |
+//! | `work` | of all its iterations: `row_tokens`, the tokens of the sequences in its edit loss, and `flops`, the floating-point operations in products with weights; or null |
 //! | `memory` | index of the side memory that holds it at the end, or null |
 //! | `resident_bytes` | memory of the process after this edit |
 //! | `before`, `immediate`, `after` | one object per moment (`after`: at the end), see below |
@@ -71,6 +72,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wise_edit::Work;
 use wise_model::{Finish, PromptFormat, replace_file};
 
 use crate::statistics::Interval;
@@ -261,6 +263,9 @@ pub struct RecordScores {
     /// Per iteration, edit loss and router loss; NaN where JSON has null.
     #[serde(deserialize_with = "lenient::pairs")]
     pub losses: Vec<[f32; 2]>,
+    /// What all its iterations took, where the editor counts it.
+    #[serde(default)]
+    pub work: Option<Work>,
     /// Index of the side memory that holds it at the end.
     pub memory: Option<usize>,
     /// Memory of the process after this edit.

@@ -81,4 +81,27 @@ impl Config {
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
+
+    /// Floating-point operations of one token's way through the matrices of one layer, forward; attention itself,
+    /// norms and activations not counted.
+    pub fn layer_flops(&self) -> u64 {
+        let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let attention = 2 * queries + 2 * keys;
+        2 * (self.hidden_size * (attention + 3 * self.ffn_size)) as u64
+    }
+
+    /// Floating-point operations of one token's way to its keys and values in one layer.
+    pub fn key_value_flops(&self) -> u64 {
+        4 * (self.hidden_size * self.kv_heads * self.head_dim) as u64
+    }
+
+    /// Floating-point operations of one token's way through the matrix that is edited, forward.
+    pub fn site_flops(&self) -> u64 {
+        2 * (self.hidden_size * self.ffn_size) as u64
+    }
+
+    /// Floating-point operations of the logits after one token.
+    pub fn head_flops(&self) -> u64 {
+        2 * (self.hidden_size * self.vocab_size) as u64
+    }
 }

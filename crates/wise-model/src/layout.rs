@@ -87,6 +87,18 @@ impl Layout {
         Self::of(&lengths, isolated, 0, window, rope, device)
     }
 
+    /// One row of a layout that begins its sequences, by itself.
+    pub(crate) fn row(
+        &self,
+        row: usize,
+        window: Option<usize>,
+        rope: &Rope,
+        device: &Device,
+    ) -> Self {
+        let isolated = vec![self.isolated[row]];
+        Self::of(&[self.rows[row].len()], isolated, 0, window, rope, device)
+    }
+
     fn of(
         lengths: &[usize],
         isolated: Vec<bool>,

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
-use wise_tensor::{LabelLoss, label_loss};
+use wise_tensor::{LabelLoss, label_loss, label_nll};
 
 use crate::cache::KvCache;
 use crate::decoder::{Decoder, Pass};
@@ -210,6 +210,21 @@ impl Model {
         }
     }
 
+    /// One row of a prefix as if it had been run alone; it must not continue a cached sequence.
+    pub fn row(&self, site: &EditSite, row: usize) -> EditSite {
+        let tokens = site.layout.rows()[row].clone();
+        let cut = |x: &Tensor<2>| x.clone().narrow(0, tokens.start, tokens.len());
+        let window = self.config().sliding_window;
+        EditSite {
+            layer: site.layer,
+            inputs: cut(&site.inputs),
+            residual: cut(&site.residual),
+            layout: site
+                .layout
+                .row(row, window, &self.decoder.rope, self.device()),
+        }
+    }
+
     /// The edited matrix's output under an overlay, `[tokens, hidden]`.
     pub fn site_output(&self, site: &EditSite, overlay: &Overlay) -> Tensor<2> {
         match overlay {
@@ -257,6 +272,19 @@ impl Model {
     ) -> LabelLoss {
         let hidden = self.final_hidden(site, output, overlay, at, None);
         label_loss(hidden, self.decoder.head(), labels, weights)
+    }
+
+    /// Negative log-likelihood of each of `labels` in nats; arguments as in [`Self::label_loss`].
+    pub fn label_nll(
+        &self,
+        site: &EditSite,
+        output: Tensor<2>,
+        overlay: &Overlay,
+        at: &[usize],
+        labels: &[u32],
+    ) -> Vec<f32> {
+        let hidden = self.final_hidden(site, output, overlay, at, None);
+        label_nll(hidden, self.decoder.head(), labels)
     }
 
     /// What the head sees at the packed tokens `at`, `[at, hidden]`. In the last layer only they are computed.

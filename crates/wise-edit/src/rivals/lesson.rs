@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use wise_model::{EditSite, Model, Overlay, Row};
 
-use crate::adam::Adam;
+use crate::adam::{Adam, BETAS};
 use crate::rivals::settings::Training;
 use crate::{Edit, Error, Result};
 
@@ -128,7 +128,7 @@ impl Training {
         constrain: impl Fn(Tensor<2>) -> Tensor<2>,
         observe: &mut Observe<'_>,
     ) -> Result<Descended> {
-        let mut adam: Vec<Adam> = parameters.iter().map(|_| Adam::default()).collect();
+        let mut adam: Vec<Adam> = parameters.iter().map(|_| Adam::new(BETAS)).collect();
         let mut iterations = 0;
         loop {
             let tracked: Vec<Tensor<2>> = parameters

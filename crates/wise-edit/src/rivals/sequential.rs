@@ -93,6 +93,7 @@ impl<M: Method> Sequential<M> {
             let iterations = self.training.n_iter;
             let applied = self.learn_one(edit, &mut |iteration, edit_loss| {
                 watch.progress(EditProgress {
+                    work: None,
                     edit: index,
                     edits: stream.len(),
                     iteration,

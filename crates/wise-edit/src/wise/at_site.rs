@@ -138,6 +138,10 @@ impl PromptBatch {
         }
     }
 
+    pub(crate) fn tokens(&self) -> usize {
+        self.inputs.dims()[0]
+    }
+
     /// Routing activation of each prompt under a side memory (`[hidden, ffn]`), without padding's share.
     pub(crate) fn activations(&self, matrix: &Tensor<2>, config: &WiseConfig) -> Tensor<1> {
         let output = self.inputs.clone().matmul(matrix.clone().transpose());

@@ -20,7 +20,6 @@ use crate::{Error, Result};
 /// | sequences over 100 tokens | pooled like others | pooled like others | largest distance |
 /// | a rejected open memory | is ignored | is ignored | vetoes smaller ones |
 /// | router negatives | the next of the pool in each iteration | the same in each | the same in each, never in a chat template |
-/// | training ends early | once the loss is under `stop_loss` | and stands still | and stands still |
 /// | a fact corrected again | trains the memory that holds it | trains the open memory | trains the open memory |
 ///
 /// All three latch the route while an answer is generated.
@@ -68,6 +67,21 @@ pub enum Optimizer {
     Adam,
 }
 
+/// When the training of an edit ends before `n_iter` iterations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopRule {
+    /// Once no label of the edit costs more than `stop_loss`, so that greedy decoding finds the target by a margin,
+    /// and all its activations are over beta.
+    #[default]
+    Labels,
+    /// Once edit and router loss together are at most `stop_loss`.
+    Loss,
+    /// Once that is so and the loss no longer moves, as in the paper; decided on the two losses before, as the
+    /// reference implementation does.
+    Standstill,
+}
+
 /// Context templates that the model writes.
 pub(crate) const CONTEXT_TEMPLATES: usize = 10;
 
@@ -93,9 +107,15 @@ pub struct WiseConfig {
     /// Share of `edit_lr` that is left at the last iteration; the rate falls linearly. 1 keeps it constant,
     /// as the paper does.
     pub lr_floor: f64,
+    /// Shares of its running means of the gradient and of its square that Adam keeps in each step.
+    pub adam_betas: [f64; 2],
     /// Most iterations per edit.
     pub n_iter: usize,
-    /// Training ends once the loss is this small; the two originals also wait for it to stand still.
+    /// Fewest iterations per edit.
+    pub min_iter: usize,
+    /// What ends the training of an edit earlier.
+    pub stop_rule: StopRule,
+    /// What the rule compares with, in nats.
     pub stop_loss: f64,
     /// Router margins alpha, beta and gamma: an unrelated prompt's activation stays under alpha, an edit's
     /// over beta, and they differ by gamma (paper, equation 5).
@@ -152,6 +172,9 @@ pub struct WiseConfig {
     /// Earlier edits of the same shard that take part in each iteration, in turn, so that they are not undone;
     /// together they weigh as much as the edit. The two originals have none.
     pub rehearsed_edits: usize,
+    /// How often, once an edit has settled, all earlier edits of its shard are looked at and those that no longer
+    /// hold are trained along with it until they do. The two originals never look.
+    pub sweeps: usize,
     /// Whether each edit holds the routing activations of all earlier edits of its shard over beta, and measures
     /// them again. The two originals leave them to drift.
     pub hold_routes: bool,
@@ -167,9 +190,12 @@ impl Default for WiseConfig {
             layer: None,
             optimizer: Optimizer::Adam,
             edit_lr: 0.03,
-            lr_floor: 0.2,
+            lr_floor: 1.0,
+            adam_betas: [0.5, 0.5],
             n_iter: 30,
-            stop_loss: 0.05,
+            min_iter: 3,
+            stop_rule: StopRule::Labels,
+            stop_loss: 0.3,
             act_margin: [20.0, 30.0, 10.0],
             act_ratio: 0.88,
             cap_activation: true,
@@ -194,6 +220,7 @@ impl Default for WiseConfig {
             replay: false,
             negatives_per_step: 24,
             rehearsed_edits: 12,
+            sweeps: 2,
             hold_routes: true,
             seed: 0,
         }
@@ -221,8 +248,9 @@ impl WiseConfig {
             Compatibility::EasyEdit => Self {
                 optimizer: Optimizer::Sgd,
                 edit_lr: 1.0,
-                lr_floor: 1.0,
                 n_iter: 70,
+                min_iter: 0,
+                stop_rule: StopRule::Standstill,
                 stop_loss: 0.02,
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
@@ -230,6 +258,7 @@ impl WiseConfig {
                 top_one: TopOne::Activation,
                 negatives_per_step: 1,
                 rehearsed_edits: 0,
+                sweeps: 0,
                 hold_routes: false,
                 prompt_format: Some(PromptFormat::Raw),
                 decay_outside_mask: true,
@@ -310,6 +339,9 @@ impl WiseConfig {
         require("lr_floor", floor, (0.0..=1.0).contains(&floor), "0 to 1")?;
         let holds = stop >= 0.0 && stop.is_finite();
         require("stop_loss", stop, holds, "0 or more")?;
+        for beta in self.adam_betas {
+            require("adam_betas", beta, (0.0..1.0).contains(&beta), "0 to 1")?;
+        }
         let needs_eos = self.target_eos || self.compat.is_easyedit();
         if needs_eos && model.eos().is_empty() {
             return Err(Error::NoEos {

@@ -23,7 +23,7 @@ impl<'a> Descent<'a> {
             main,
             mask,
             steps: 0,
-            adam: Adam::default(),
+            adam: Adam::new(config.adam_betas),
         }
     }
 

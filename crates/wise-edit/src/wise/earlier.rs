@@ -3,19 +3,18 @@
 use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use wise_model::{EditSite, Model};
+use wise_model::Model;
 
 use crate::wise::WiseConfig;
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
+use crate::wise::labelled::Labelled;
 use crate::wise::rows::{Lesson, TrainingRows};
 use crate::{AppliedEdit, Edit, Result};
 
 /// An earlier edit behind nothing, at the edit site. No later edit changes any of it.
 pub(crate) struct EarlierEdit {
     fact: String,
-    pub(crate) site: EditSite,
-    pub(crate) label_at: Vec<usize>,
-    pub(crate) labels: Vec<u32>,
+    pub(crate) sequence: Labelled,
     prompt: PromptAtSite,
 }
 
@@ -55,12 +54,15 @@ impl EarlierEdits {
         };
         let rows = TrainingRows::new(model, config, &lesson)?;
         let site = model.prefix(&rows.rows, config.layer_for(model), None)?;
+        let prompt = PromptAtSite::within(model, &site, rows.voters(0));
+        // An edit behind nothing is one sequence.
+        let Some(sequence) = Labelled::rows(model, &site, &rows).pop() else {
+            return Ok(());
+        };
         let earlier = EarlierEdit {
             fact: edit.fact().to_owned(),
-            prompt: PromptAtSite::within(model, &site, rows.voters(0)),
-            label_at: rows.label_at,
-            labels: rows.labels,
-            site,
+            sequence,
+            prompt,
         };
         match self
             .edits

@@ -5,6 +5,9 @@ mod config;
 mod context;
 mod descent;
 mod earlier;
+#[cfg(test)]
+mod exact;
+mod labelled;
 mod memories;
 mod negatives;
 #[cfg(test)]
@@ -22,7 +25,7 @@ use std::sync::Arc;
 use wise_merge::Shards;
 use wise_model::{Model, PromptFormat};
 
-pub use self::config::{Compatibility, Optimizer, WiseConfig};
+pub use self::config::{Compatibility, Optimizer, StopRule, WiseConfig};
 pub use self::context::context_templates;
 pub use self::negatives::neutral_prompts;
 pub use self::shard::Shard;

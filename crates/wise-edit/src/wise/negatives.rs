@@ -118,6 +118,12 @@ impl NegativePool {
         chosen.iter().map(|n| n.tokens()).max().unwrap_or(0)
     }
 
+    /// Tokens of the prepared negatives of one iteration.
+    pub(crate) fn tokens(&self, first: usize, iteration: usize, config: &WiseConfig) -> usize {
+        let chosen = self.chosen(first, iteration, config);
+        chosen.iter().map(|n| n.tokens()).sum()
+    }
+
     /// The prepared negatives of one iteration.
     pub(crate) fn batch(
         &self,

@@ -180,6 +180,7 @@ impl Worker<'_> {
                     iterations,
                     edit_loss: losses.edit_loss,
                     router_loss: losses.router_loss,
+                    work: Some(losses.work),
                 }));
             };
             shard.learn(

@@ -1,20 +1,20 @@
 //! Trains the open side memory on one edit.
 
-use std::borrow::Cow;
-
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 use wise_memory::Pooling;
 use wise_model::{EditSite, Model, Overlay};
 use wise_tensor::mean_of_positive;
 
-use crate::Result;
 use crate::wise::at_site::PromptBatch;
 use crate::wise::descent::Descent;
 use crate::wise::earlier::EarlierEdit;
+use crate::wise::labelled::{Labelled, Share, Taped, dearest_labels, edit_loss};
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Padding, TrainingRows};
-use crate::wise::{Compatibility, WiseConfig};
+use crate::wise::{Compatibility, StopRule, WiseConfig};
+use crate::{Result, Work};
 
 /// A loss that changes by no more than this no longer moves.
 const STANDSTILL: f32 = 1e-4;
@@ -28,6 +28,9 @@ pub(crate) struct Iteration {
     pub(crate) router_loss: f32,
     /// Routing activation of every edit row.
     pub(crate) activations: Vec<f32>,
+    /// Negative log-likelihood of the edit's dearest label.
+    pub(crate) dearest_label: f32,
+    pub(crate) work: Work,
 }
 
 impl Iteration {
@@ -46,14 +49,6 @@ pub(crate) struct Trained {
     pub(crate) last: Iteration,
 }
 
-/// What shall be predicted where, and how much each label weighs.
-#[derive(Debug, Clone)]
-struct Labels {
-    at: Vec<usize>,
-    tokens: Vec<u32>,
-    weights: Vec<f32>,
-}
-
 /// Everything about an edit that does not change while it is trained.
 pub(crate) struct Trainer<'a> {
     model: &'a Model,
@@ -64,7 +59,7 @@ pub(crate) struct Trainer<'a> {
     /// Earlier edits of the shard, whose routes are held.
     held: Option<PromptBatch>,
     site: EditSite,
-    labels: Labels,
+    own: Vec<Labelled>,
     /// Earlier edits of the shard, some of which take part in each iteration, in turn.
     rehearsal: Vec<&'a EarlierEdit>,
     votes: Tensor<2>,
@@ -93,11 +88,7 @@ impl<'a> Trainer<'a> {
             first_negative,
             replay: None,
             held: None,
-            labels: Labels {
-                at: rows.label_at.clone(),
-                tokens: rows.labels.clone(),
-                weights: rows.label_weights.clone(),
-            },
+            own: Labelled::rows(model, &site, rows),
             rehearsal: Vec::new(),
             votes: rows.votes(device),
             padding: rows.padding,
@@ -134,24 +125,27 @@ impl<'a> Trainer<'a> {
     ) -> Trained {
         let config = self.config;
         let mut descent = Descent::new(config, self.main.clone(), mask);
-        let (mut before, mut loss) = (0.0_f32, 1e9_f32);
+        let mut before = [0.0, 1e9];
+        let mut lapsed: Vec<&Labelled> = Vec::new();
+        let mut sweeps = 0;
         let mut iterations = 0;
         let last = loop {
-            let tracked = matrix.clone().autodiff().require_grad();
-            let (total, iteration) = self.losses(&tracked, iterations);
-            let settled = match config.compat {
-                Compatibility::Wise => iteration.loss() <= config.stop_loss as f32,
-                // Decided on the two losses before, as the reference does.
-                Compatibility::Paper | Compatibility::EasyEdit => {
-                    (loss - before).abs() <= STANDSTILL && loss <= config.stop_loss as f32
+            let (taped, iteration) = self.losses(&matrix, iterations, &lapsed);
+            let settled = iterations >= config.min_iter && self.settled(&iteration, before);
+            if settled && sweeps < config.sweeps {
+                sweeps += 1;
+                lapsed = self.lapsed(&matrix);
+                if !lapsed.is_empty() {
+                    continue;
                 }
-            };
+            }
             if settled || !iteration.loss().is_finite() {
                 break iteration;
             }
             observe(iterations, &iteration);
-            (before, loss) = (loss, iteration.loss());
-            if let Some(gradient) = tracked.grad_remove(&mut total.backward()) {
+            before = [before[1], iteration.loss()];
+            let gradients: Vec<_> = taped.into_par_iter().map(Taped::gradient).collect();
+            if let Some(gradient) = gradients.into_iter().flatten().reduce(|a, b| a + b) {
                 matrix = descent.step(matrix, gradient);
             }
             iterations += 1;
@@ -172,13 +166,94 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Iteration) {
-        let (site, labels) = self.with_rehearsal(iteration);
-        let output = self
-            .model
-            .site_output(&site, &Overlay::Replace(matrix.clone()));
-        let own = output.clone().narrow(0, 0, self.site.layout.tokens());
-        let distances = self.config.distance.between(&self.main_output, own);
+    /// Whether to train on; `before` are the losses of the two iterations before.
+    fn settled(&self, iteration: &Iteration, before: [f32; 2]) -> bool {
+        let (stop, beta) = (self.config.stop_loss as f32, self.config.act_margin[1]);
+        match self.config.stop_rule {
+            StopRule::Labels => {
+                let routed = |&activation: &f32| f64::from(activation) >= beta;
+                iteration.dearest_label <= stop && iteration.activations.iter().all(routed)
+            }
+            StopRule::Loss => iteration.loss() <= stop,
+            StopRule::Standstill => {
+                (before[1] - before[0]).abs() <= STANDSTILL && before[1] <= stop
+            }
+        }
+    }
+
+    /// The earlier edits that no longer hold under `matrix`, as many of the worst as take part in an iteration.
+    fn lapsed(&self, matrix: &Tensor<2>) -> Vec<&'a Labelled> {
+        let all: Vec<&Labelled> = self.rehearsal.iter().map(|e| &e.sequence).collect();
+        let dearest = dearest_labels(self.model, matrix, &all);
+        let stop = self.config.stop_loss as f32;
+        let mut lapsed: Vec<(f32, &Labelled)> = dearest.into_iter().zip(all).collect();
+        lapsed.retain(|(nll, _)| *nll > stop);
+        lapsed.sort_by(|a, b| b.0.total_cmp(&a.0));
+        lapsed.truncate(self.config.rehearsed_edits);
+        lapsed.into_iter().map(|(_, sequence)| sequence).collect()
+    }
+
+    /// The losses under `matrix`, side by side.
+    fn losses(
+        &self,
+        matrix: &Tensor<2>,
+        iteration: usize,
+        lapsed: &[&Labelled],
+    ) -> (Vec<Taped>, Iteration) {
+        let shares = self.shares(iteration, lapsed);
+        let (parts, (router, activations)) = rayon::join(
+            || edit_loss(self.model, matrix, &shares),
+            || Taped::of(matrix, |matrix| self.router_losses(matrix, iteration)),
+        );
+        let losses = Iteration {
+            edit_loss: parts.iter().map(|(part, _)| part.value()).sum(),
+            router_loss: router.value(),
+            activations,
+            dearest_label: parts.iter().map(|part| part.1).fold(0.0, f32::max),
+            work: self.work(&shares, iteration),
+        };
+        let mut taped: Vec<Taped> = parts.into_iter().map(|(part, _)| part).collect();
+        taped.push(router);
+        (taped, losses)
+    }
+
+    fn work(&self, shares: &[Share<'_>], iteration: usize) -> Work {
+        let mut work = Work::default();
+        for share in shares {
+            work += share.sequence.work(self.model);
+        }
+        let negatives = self
+            .negatives
+            .tokens(self.first_negative, iteration, self.config);
+        let held = self.held.as_ref().map_or(0, PromptBatch::tokens);
+        let routed = self.site.layout.tokens() + negatives + held;
+        work.flops += 2 * routed as u64 * self.model.config().site_flops();
+        work
+    }
+
+    /// The edit's own sequences, those of edits that have lapsed, and those of the edits whose turn it is. The edit
+    /// and the others weigh the same.
+    fn shares<'b>(&'b self, iteration: usize, lapsed: &[&'b Labelled]) -> Vec<Share<'b>> {
+        let (len, most) = (self.rehearsal.len(), self.config.rehearsed_edits);
+        let count = most.min(len);
+        let factor = 1.0 / count as f32;
+        let share = |sequence, factor, binding| Share {
+            sequence,
+            factor,
+            binding,
+        };
+        let own = self.own.iter().map(|sequence| share(sequence, 1.0, true));
+        let lapsed = lapsed.iter().map(|sequence| share(*sequence, factor, true));
+        let turn = (0..count - lapsed.len())
+            .map(|i| &self.rehearsal[(iteration * count + i) % len].sequence)
+            .map(|sequence| share(sequence, factor, false));
+        own.chain(lapsed).chain(turn).collect()
+    }
+
+    /// The router loss, and the activation of each of the edit's rows.
+    fn router_losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Vec<f32>) {
+        let output = self.output(matrix);
+        let distances = self.config.distance.between(&self.main_output, output);
         let edits = vote(&self.votes, distances.clone(), self.config.pooling);
         let negatives = self.negative_activations(matrix, distances, iteration);
         let all = match &self.held {
@@ -188,50 +263,12 @@ impl<'a> Trainer<'a> {
             ),
             None => edits.clone(),
         };
-        let mut router_loss = self.router_loss(all, negatives);
+        let mut loss = self.margins(all, negatives);
         if let Some(replay) = self.replay {
-            router_loss = router_loss + replay.loss(matrix, iteration);
+            loss = loss + replay.loss(matrix, iteration);
         }
-
-        let edit_loss = self.model.label_loss(
-            &site,
-            output,
-            &Overlay::Main,
-            &labels.at,
-            &labels.tokens,
-            &labels.weights,
-        );
-        let edit_loss = edit_loss.loss;
-        let iteration = Iteration {
-            edit_loss: edit_loss.clone().detach().into_scalar(),
-            router_loss: router_loss.clone().detach().into_scalar(),
-            activations: edits.detach().into_data().iter::<f32>().collect(),
-        };
-        (edit_loss + router_loss, iteration)
-    }
-
-    /// The edit's own rows, and those of the edits whose turn it is. Together these weigh as much as the edit.
-    fn with_rehearsal(&self, iteration: usize) -> (Cow<'_, EditSite>, Cow<'_, Labels>) {
-        let (len, count) = (self.rehearsal.len(), self.config.rehearsed_edits);
-        let count = count.min(len);
-        if count == 0 {
-            return (Cow::Borrowed(&self.site), Cow::Borrowed(&self.labels));
-        }
-        let turn = (0..count).map(|i| self.rehearsal[(iteration * count + i) % len]);
-        let mut sites = vec![&self.site];
-        let mut labels = self.labels.clone();
-        let mut start = self.site.layout.tokens();
-        for earlier in turn {
-            labels
-                .at
-                .extend(earlier.label_at.iter().map(|at| start + at));
-            labels.tokens.extend(&earlier.labels);
-            let weight = 1.0 / (earlier.labels.len() * count) as f32;
-            labels.weights.extend(earlier.labels.iter().map(|_| weight));
-            start += earlier.site.layout.tokens();
-            sites.push(&earlier.site);
-        }
-        (Cow::Owned(self.model.join(&sites)), Cow::Owned(labels))
+        let activations = edits.detach().into_data().iter::<f32>().collect();
+        (loss, activations)
     }
 
     /// `edit_distances` has the padding token's, where padding counts.
@@ -255,7 +292,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Equation 5 of the paper, each hinge averaged over the rows that violate it.
-    fn router_loss(&self, edits: Tensor<1>, negatives: Tensor<1>) -> Tensor<1> {
+    fn margins(&self, edits: Tensor<1>, negatives: Tensor<1>) -> Tensor<1> {
         let [alpha, beta, gamma] = self.config.act_margin;
         let (e, n) = (edits.dims()[0], negatives.dims()[0]);
         let gaps = negatives.clone().unsqueeze_dim::<2>(0).expand([e, n])

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use wise_edit::{EditProgress, Made, Watch};
+use wise_edit::{EditProgress, Made, Watch, Work};
 
 use super::EvalProgress;
 use super::folder::Folder;
@@ -24,6 +24,8 @@ pub(super) struct MadeEdit {
     pub(super) wall: f64,
     pub(super) iterations: usize,
     pub(super) losses: Vec<[f32; 2]>,
+    #[serde(default)]
+    pub(super) work: Option<Work>,
     pub(super) resident_bytes: Option<u64>,
     pub(super) immediate: Measured,
 }
@@ -37,6 +39,7 @@ pub(super) struct Editing<'a> {
     made: BTreeMap<usize, MadeEdit>,
     /// Of the edits in training, by their index.
     losses: BTreeMap<usize, Vec<[f32; 2]>>,
+    work: BTreeMap<usize, Work>,
     last: Instant,
     failed: Option<Error>,
 }
@@ -56,6 +59,7 @@ impl<'a> Editing<'a> {
             progress,
             made,
             losses: BTreeMap::new(),
+            work: BTreeMap::new(),
             last: Instant::now(),
             failed: None,
         }
@@ -82,6 +86,7 @@ impl<'a> Editing<'a> {
             wall,
             iterations: made.applied.iterations,
             losses: self.losses.remove(&made.index).unwrap_or_default(),
+            work: self.work.remove(&made.index),
             resident_bytes: resident_memory_bytes(),
             immediate: measure_edit(&snapshot, record, self.protocols)?,
         };
@@ -98,6 +103,9 @@ impl Watch for Editing<'_> {
     fn progress(&mut self, progress: EditProgress) {
         let losses = [progress.edit_loss, progress.router_loss];
         self.losses.entry(progress.edit).or_default().push(losses);
+        if let Some(work) = progress.work {
+            *self.work.entry(progress.edit).or_default() += work;
+        }
         (self.progress)(EvalProgress::Editing(progress));
     }
 

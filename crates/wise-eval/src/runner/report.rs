@@ -47,6 +47,7 @@ pub(super) fn assemble(
             seconds: made.seconds,
             iterations: made.iterations,
             losses: made.losses,
+            work: made.work,
             memory: snapshot.learnt().memory_of(made.id),
             resident_bytes: made.resident_bytes,
             before: baseline.measured,
