@@ -63,6 +63,7 @@ fn main() -> Result {
         stop_rule: StopRule::Standstill,
         stop_loss: 0.02,
         sweeps: 0,
+        router_gradient: None,
         ..defaults()
     };
     edits(

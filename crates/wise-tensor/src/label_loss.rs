@@ -16,9 +16,9 @@ pub struct LabelLoss {
 /// Loss of `labels` under the logits `hidden * head^T`, where `hidden` is `[labels, width]` and `head`
 /// `[vocabulary, width]`.
 ///
-/// The gradient with respect to the hidden states is computed along with the loss, `weight * (softmax - one hot)
-/// * head`, so that nothing as wide as the vocabulary is put on the tape: of that width there is one buffer, which
-/// turns from logits into their gradient in one pass.
+/// The gradient with respect to the hidden states, `weight * (softmax - one_hot) * head`, is computed along with the
+/// loss, so that nothing as wide as the vocabulary is put on the tape: of that width there is one buffer, which turns
+/// from logits into their gradient in one pass.
 pub fn label_loss(
     hidden: Tensor<2>,
     head: &Tensor<2>,
@@ -132,6 +132,8 @@ fn on_device(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, T
 
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use burn::tensor::activation::log_softmax;
     use proptest::prelude::*;
 

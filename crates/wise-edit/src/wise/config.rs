@@ -109,6 +109,10 @@ pub struct WiseConfig {
     pub lr_floor: f64,
     /// Shares of its running means of the gradient and of its square that Adam keeps in each step.
     pub adam_betas: [f64; 2],
+    /// How many times as long as the edit loss's gradient the router loss's may be; a longer one is shortened. None:
+    /// any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every prompt
+    /// that violates a margin would throw the edit back.
+    pub router_gradient: Option<f64>,
     /// Most iterations per edit.
     pub n_iter: usize,
     /// Fewest iterations per edit.
@@ -192,6 +196,7 @@ impl Default for WiseConfig {
             edit_lr: 0.03,
             lr_floor: 1.0,
             adam_betas: [0.5, 0.5],
+            router_gradient: Some(1.0),
             n_iter: 30,
             min_iter: 3,
             stop_rule: StopRule::Labels,
@@ -218,7 +223,7 @@ impl Default for WiseConfig {
             merge_alg: MergeMethod::Ties,
             density: 0.53,
             replay: false,
-            negatives_per_step: 24,
+            negatives_per_step: 64,
             rehearsed_edits: 12,
             sweeps: 2,
             hold_routes: true,
@@ -248,6 +253,7 @@ impl WiseConfig {
             Compatibility::EasyEdit => Self {
                 optimizer: Optimizer::Sgd,
                 edit_lr: 1.0,
+                router_gradient: None,
                 n_iter: 70,
                 min_iter: 0,
                 stop_rule: StopRule::Standstill,
@@ -319,6 +325,7 @@ impl WiseConfig {
             ("act_ratio", self.act_ratio),
             ("mask_ratio", self.mask_ratio),
             ("norm_constraint", self.norm_constraint.unwrap_or(1.0)),
+            ("router_gradient", self.router_gradient.unwrap_or(1.0)),
         ];
         for (name, value) in positive {
             require(name, value, value > 0.0 && value.is_finite(), "more than 0")?;

@@ -18,6 +18,7 @@ fn config() -> WiseConfig {
         prompt_format: Some(PromptFormat::Raw),
         layer: Some(LAYER),
         optimizer: Optimizer::Sgd,
+        router_gradient: None,
         edit_lr: 0.5,
         n_iter: 6,
         stop_rule: StopRule::Loss,

@@ -144,8 +144,7 @@ impl<'a> Trainer<'a> {
             }
             observe(iterations, &iteration);
             before = [before[1], iteration.loss()];
-            let gradients: Vec<_> = taped.into_par_iter().map(Taped::gradient).collect();
-            if let Some(gradient) = gradients.into_iter().flatten().reduce(|a, b| a + b) {
+            if let Some(gradient) = self.gradient(taped, mask) {
                 matrix = descent.step(matrix, gradient);
             }
             iterations += 1;
@@ -166,7 +165,26 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Whether to train on; `before` are the losses of the two iterations before.
+    /// The gradients of the edit loss's parts and, last, of the router loss, together.
+    fn gradient(&self, taped: Vec<Taped>, mask: &Tensor<2>) -> Option<Tensor<2>> {
+        let mut gradients: Vec<_> = taped.into_par_iter().map(Taped::gradient).collect();
+        let router = gradients.pop().flatten();
+        let edit = gradients.into_iter().flatten().reduce(|a, b| a + b);
+        let (Some(edit), Some(router)) = (&edit, &router) else {
+            return edit.or(router);
+        };
+        let length = |gradient: &Tensor<2>| {
+            let inside = gradient.clone() * mask.clone();
+            f64::from(inside.square().sum().sqrt().into_scalar::<f32>())
+        };
+        let shortened = match self.config.router_gradient {
+            Some(most) => (most * length(edit) / length(router).max(f64::MIN_POSITIVE)).min(1.0),
+            None => 1.0,
+        };
+        Some(edit.clone() + router.clone() * shortened)
+    }
+
+    /// Whether training ends; `before` are the losses of the two iterations before.
     fn settled(&self, iteration: &Iteration, before: [f32; 2]) -> bool {
         let (stop, beta) = (self.config.stop_loss as f32, self.config.act_margin[1]);
         match self.config.stop_rule {
