@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::process::{cargo, output, root, run as run_command};
+use crate::process::{cargo, output, root, run as run_command, target};
 
 /// A fact that the model gets wrong, and the same question in other words.
 struct Fact {
@@ -85,15 +85,13 @@ struct Wise {
 
 impl Wise {
     fn new() -> Result<Self> {
-        let metadata = output(&mut cargo("metadata --format-version 1 --no-deps"))?;
-        let metadata: Value = parse(&metadata)?;
-        let target = metadata["target_directory"].as_str().unwrap_or("target");
-        let folder = Path::new(target).join("demo");
+        let target = target()?;
+        let folder = target.join("demo");
         std::fs::create_dir_all(&folder)
             .map_err(|e| Error::failed(format!("cannot create {}: {e}", folder.display())))?;
         let name = format!("wise{}", std::env::consts::EXE_SUFFIX);
         Ok(Self {
-            program: Path::new(target).join("debug").join(name),
+            program: target.join("debug").join(name),
             folder,
         })
     }

@@ -1,6 +1,7 @@
 //! Development tasks of the wise workspace: `cargo xtask help` lists them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod ci;
 mod demo;
 mod error;
@@ -22,6 +23,7 @@ Usage: cargo xtask <command>
   test            every test: units, documentation, then those that need the real model
   test --quick    without the tests that need the real model; no network needed
   ci              everything that a change has to pass, in the order of .ci/run
+  bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
   licences        whether the licence of every dependency is one we allow
   help            this text
 
@@ -45,13 +47,14 @@ fn run(arguments: &[String]) -> Result {
     let (command, rest) = match arguments {
         [] => {
             let got = "no command".to_owned();
-            return Err(Error::usage(got, "demo, test, ci, licences or help"));
+            return Err(Error::usage(got, "demo, test, ci, bench, licences or help"));
         }
         [command, rest @ ..] => (command.as_str(), rest),
     };
     match command {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
+        "bench" => no_arguments(rest).and_then(|()| bench::bench()),
         "ci" => no_arguments(rest).and_then(|()| ci::run()),
         "licences" => no_arguments(rest).and_then(|()| licences::run()),
         "help" | "--help" | "-h" => {
@@ -60,7 +63,7 @@ fn run(arguments: &[String]) -> Result {
         }
         other => Err(Error::usage(
             format!("unknown command {other:?}"),
-            "demo, test, ci, licences or help",
+            "demo, test, ci, bench, licences or help",
         )),
     }
 }

@@ -23,6 +23,17 @@ pub(crate) fn cargo(arguments: &str) -> Command {
     command
 }
 
+/// Folder of build output.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = output(&mut cargo("metadata --format-version 1 --no-deps"))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)
+        .map_err(|error| Error::failed(format!("`cargo metadata` wrote no JSON: {error}")))?;
+    Ok(metadata["target_directory"]
+        .as_str()
+        .unwrap_or("target")
+        .into())
+}
+
 /// Runs a command with its output shown.
 pub(crate) fn run(command: &mut Command) -> Result {
     let shown = describe(command);

@@ -21,8 +21,8 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const FACTS: &str = include_str!("../../data/facts.jsonl");
 
 const DECODED: &str = "Once upon a time, in a village by the sea, there lived";
-const TOKENS: usize = 64;
-const ROUNDS: usize = 7;
+const TOKENS: usize = 128;
+const ROUNDS: usize = 15;
 
 fn main() -> Result {
     let started = Instant::now();
@@ -178,14 +178,19 @@ fn decoding(models: &[(&str, Snapshot)]) -> Result {
             rates.push(count as f64 / started.elapsed().as_secs_f64());
         }
     }
-    let medians: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
-    for ((name, _), rate) in models.iter().zip(&medians) {
-        println!("| {name} | {rate:.1} | {:.3} |", rate / medians[0]);
+    for ((name, _), of_model) in models.iter().zip(&rates) {
+        let pairs = of_model.iter().zip(&rates[0]);
+        let ratios = pairs.map(|(rate, unedited)| rate / unedited).collect();
+        println!(
+            "| {name} | {:.1} | {:.3} |",
+            median(of_model.clone()),
+            median(ratios)
+        );
     }
     Ok(())
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
