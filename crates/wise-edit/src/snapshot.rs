@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wise_memory::{Query, Recall, Recalled, Route, Unedited};
-use wise_model::{EditSite, GenerateOptions, Generation, Model, Prompt, PromptFormat, Row, argmax};
+use wise_model::{EditSite, GenerateOptions, Generation, Model, Prompt, PromptFormat, Row};
 
 use crate::Result;
 
@@ -159,16 +159,14 @@ impl Snapshot {
         let recalled = self.recall(&site, query(prompt, 0, tokens.len()));
         let output = self.model.site_output(&site, &recalled.overlay);
         let at: Vec<usize> = (first - 1..tokens.len() - 1).collect();
-        let logits = self
-            .model
-            .suffix(&site, output, &recalled.overlay, &at, None);
-        let width = logits.dims()[1];
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
         let answer = tokens[first..].to_vec();
-        let nll = logits.chunks(width).zip(&answer);
+        let predictions = self
+            .model
+            .predictions(&site, output, &recalled.overlay, &at, &answer);
+        let (predicted, nll) = predictions.into_iter().unzip();
         Ok(TeacherForced {
-            predicted: logits.chunks(width).map(argmax).collect(),
-            nll: nll.map(|(logits, &token)| nll_of(logits, token)).collect(),
+            predicted,
+            nll,
             answer,
             route: recalled.route,
         })
@@ -190,10 +188,4 @@ fn query(prompt: &Prompt, start: usize, length: usize) -> Query {
         scope: start + prompt.scope.start..start + prompt.scope.end,
         prompt_end: start + prompt.tokens.len() - 1,
     }
-}
-
-fn nll_of(logits: &[f32], token: u32) -> f32 {
-    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from((l - peak).exp())).sum();
-    (sum.ln() - f64::from(logits[token as usize] - peak)) as f32
 }

@@ -7,6 +7,7 @@ use wise_tensor::{LabelLoss, label_loss, label_nll};
 
 use crate::cache::KvCache;
 use crate::decoder::{Decoder, Pass};
+use crate::generate::argmax;
 use crate::layout::{Layout, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
 use crate::{Config, Error, Overlay, Progress, Result};
@@ -287,6 +288,31 @@ impl Model {
         label_nll(hidden, self.decoder.head(), labels)
     }
 
+    /// The likeliest token after each of the packed tokens `at`, and the negative log-likelihood of `labels` there, in
+    /// nats. Only a few tokens' logits are in memory at a time.
+    pub fn predictions(
+        &self,
+        site: &EditSite,
+        output: Tensor<2>,
+        overlay: &Overlay,
+        at: &[usize],
+        labels: &[u32],
+    ) -> Vec<(u32, f32)> {
+        const TOGETHER: usize = 64;
+        let hidden = self.final_hidden(site, output, overlay, at, None);
+        let head = self.decoder.head().clone().transpose();
+        let of_chunk = |(chunk, labels): (usize, &[u32])| {
+            let some = hidden.clone().narrow(0, chunk * TOGETHER, labels.len());
+            let logits = some.matmul(head.clone()).into_data();
+            let logits: Vec<f32> = logits.iter::<f32>().collect();
+            let rows = logits.chunks(self.config().vocab_size).zip(labels);
+            rows.map(|(logits, &label)| (argmax(logits), nll_of(logits, label)))
+                .collect::<Vec<_>>()
+        };
+        let chunks = labels.chunks(TOGETHER).enumerate();
+        chunks.flat_map(of_chunk).collect()
+    }
+
     /// What the head sees at the packed tokens `at`, `[at, hidden]`. In the last layer only they are computed.
     fn final_hidden(
         &self,
@@ -362,6 +388,12 @@ impl Model {
             _ => Ok(()),
         }
     }
+}
+
+fn nll_of(logits: &[f32], token: u32) -> f32 {
+    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&l| f64::from((l - peak).exp())).sum();
+    (sum.ln() - f64::from(logits[token as usize] - peak)) as f32
 }
 
 fn check_tokens(tokens: &[u32], config: &Config) -> Result<()> {
