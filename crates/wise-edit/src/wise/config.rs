@@ -202,7 +202,7 @@ impl Default for WiseConfig {
             stop_rule: StopRule::Labels,
             stop_loss: 0.3,
             act_margin: [20.0, 30.0, 10.0],
-            act_ratio: 0.8,
+            act_ratio: 0.88,
             cap_activation: true,
             mask_ratio: 0.2,
             mask_overlap: Overlap::Independent,
