@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
-use wise_tensor::{LabelLoss, label_loss, label_nll};
+use wise_tensor::{LabelLoss, label_loss};
 
 use crate::cache::KvCache;
 use crate::decoder::{Decoder, Pass};
@@ -273,19 +273,6 @@ impl Model {
     ) -> LabelLoss {
         let hidden = self.final_hidden(site, output, overlay, at, None);
         label_loss(hidden, self.decoder.head(), labels, weights)
-    }
-
-    /// Negative log-likelihood of each of `labels` in nats; arguments as in [`Self::label_loss`].
-    pub fn label_nll(
-        &self,
-        site: &EditSite,
-        output: Tensor<2>,
-        overlay: &Overlay,
-        at: &[usize],
-        labels: &[u32],
-    ) -> Vec<f32> {
-        let hidden = self.final_hidden(site, output, overlay, at, None);
-        label_nll(hidden, self.decoder.head(), labels)
     }
 
     /// The likeliest token after each of the packed tokens `at`, and the negative log-likelihood of `labels` there, in

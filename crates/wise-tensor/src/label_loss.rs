@@ -56,17 +56,6 @@ fn is_cpu(_: &Device) -> bool {
     false
 }
 
-/// Negative log-likelihood of each label in nats, without gradients; as in [`label_loss`].
-pub fn label_nll(hidden: Tensor<2>, head: &Tensor<2>, labels: &[u32]) -> Vec<f32> {
-    let logits = hidden.matmul(head.clone().transpose());
-    let weights = vec![0.0; labels.len()];
-    if is_cpu(&logits.device()) {
-        on_cpu(logits, labels, &weights).0
-    } else {
-        on_device(logits, labels, &weights).0
-    }
-}
-
 /// Losses, and the gradient with respect to the logits, written over them.
 fn on_cpu(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
     let (shape, device) = (logits.dims(), logits.device());

@@ -23,5 +23,5 @@ mod ops;
 
 pub use device::DeviceName;
 pub use error::{Error, Result};
-pub use label_loss::{LabelLoss, label_loss, label_nll};
+pub use label_loss::{LabelLoss, label_loss};
 pub use ops::{clamp_around, masked_sgd_step, mean_of_positive, row_norms};

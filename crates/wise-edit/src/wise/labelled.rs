@@ -144,8 +144,8 @@ pub(crate) fn dearest_labels(
     let dearest = |group: &[&Labelled]| -> Vec<f32> {
         let (site, at, labels) = packed(model, group);
         let output = model.site_output(&site, &Overlay::Replace(matrix.clone()));
-        let nll = model.label_nll(&site, output, &Overlay::Main, &at, &labels);
-        let mut nll = nll.into_iter();
+        let predictions = model.predictions(&site, output, &Overlay::Main, &at, &labels);
+        let mut nll = predictions.into_iter().map(|(_, nll)| nll);
         let largest = |sequence: &&Labelled| {
             let own = nll.by_ref().take(sequence.labels.len());
             own.fold(0.0, f32::max)
