@@ -109,8 +109,8 @@ pub struct WiseConfig {
     pub lr_floor: f64,
     /// Shares of its running means of the gradient and of its square that Adam keeps in each step.
     pub adam_betas: [f64; 2],
-    /// How many times as long as the edit loss's gradient the router loss's may be; a longer one is shortened. None:
-    /// any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every prompt
+    /// How many times as long as the edit loss's gradient the router loss's may be; a longer one is shortened. None
+    /// or infinite: any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every prompt
     /// that violates a margin would throw the edit back.
     pub router_gradient: Option<f64>,
     /// Most iterations per edit.
@@ -320,6 +320,9 @@ impl WiseConfig {
     pub fn resolve(mut self, model: &Model) -> Result<Self> {
         self.layer = Some(self.layer_for(model));
         self.prompt_format = Some(self.format_for(model));
+        for limit in [&mut self.router_gradient, &mut self.norm_constraint] {
+            *limit = limit.filter(|&limit| limit != f64::INFINITY);
+        }
         let positive = [
             ("edit_lr", self.edit_lr),
             ("act_ratio", self.act_ratio),
