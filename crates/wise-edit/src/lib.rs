@@ -44,7 +44,7 @@ pub use error::{Error, Result};
 pub use rivals::{
     FtLConfig, FtMConfig, GraceConfig, LoraConfig, Rival, RivalConfig, Shared, ValueInit,
 };
-pub use snapshot::{Answer, Snapshot, TeacherForced};
+pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
     Compatibility, Optimizer, Shard, ShardState, StopRule, Wise, WiseConfig, context_templates,
     neutral_prompts,

@@ -1,9 +1,12 @@
 //! A model with its edits, fixed at one moment.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use wise_memory::{Query, Recall, Recalled, Route, Unedited};
-use wise_model::{EditSite, GenerateOptions, Generation, Model, Prompt, PromptFormat, Row};
+use wise_memory::{Query, Recall, Route, Unedited};
+use wise_model::{
+    EditSite, GenerateOptions, Generation, Model, Overlay, Prompt, PromptFormat, Row,
+};
 
 use crate::Result;
 
@@ -22,6 +25,16 @@ pub struct Answer {
     pub generation: Generation,
     /// The memory that answered.
     pub route: Route,
+}
+
+/// Questions that a router may decide on together ([`wise_memory::RoutedBy::Batch`]); any other decides on each by
+/// itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch<'a> {
+    /// The questions.
+    pub questions: Vec<&'a str>,
+    /// How each is answered.
+    pub options: GenerateOptions,
 }
 
 /// What the model predicts while it is shown an answer, token by token.
@@ -78,61 +91,40 @@ impl Snapshot {
     /// # Errors
     /// If the question is empty or does not fit the model's context.
     pub fn ask(&self, question: &str, options: &GenerateOptions) -> Result<Answer> {
-        let prompt = self.model.prompt(self.format, "", question)?;
-        self.answer(&prompt, options, None)
+        let batch = Batch {
+            questions: vec![question],
+            options: options.clone(),
+        };
+        let answer = self.ask_batches(&[batch])?.pop();
+        Ok(answer.ok_or(wise_model::Error::Empty { what: "question" })?)
     }
 
-    /// Answers several questions, each as [`Self::ask`] would, unless the router decides for all of them
-    /// together ([`wise_memory::RoutedBy::Batch`]).
+    /// Answers the questions of some batches side by side, in order, each as [`Self::ask`] would to rounding.
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn ask_together(
-        &self,
-        questions: &[&str],
-        options: &GenerateOptions,
-    ) -> Result<Vec<Answer>> {
+    pub fn ask_batches(&self, batches: &[Batch<'_>]) -> Result<Vec<Answer>> {
+        let sizes: Vec<usize> = batches.iter().map(|b| b.questions.len()).collect();
+        let questions = batches
+            .iter()
+            .flat_map(|batch| batch.questions.iter().map(|q| (*q, &batch.options)));
         let prompts = questions
-            .iter()
-            .map(|question| Ok(self.model.prompt(self.format, "", question)?))
+            .map(|(question, options)| Ok((self.model.prompt(self.format, "", question)?, options)))
             .collect::<Result<Vec<_>>>()?;
-        let mut decided = vec![None; prompts.len()];
-        if self.learnt.routes_together() && !prompts.is_empty() {
-            let rows: Vec<Row> = prompts.iter().map(|p| p.tokens.clone().into()).collect();
-            let site = self.model.prefix(&rows, self.learnt.layer(), None)?;
-            let queries: Vec<Query> = prompts
-                .iter()
-                .zip(site.layout.rows())
-                .map(|(prompt, row)| query(prompt, row.start, row.len()))
-                .collect();
-            let recalled = self.learnt.recall(&self.model, &site, &queries);
-            decided = recalled.into_iter().map(Some).collect();
-        }
-        prompts
-            .iter()
-            .zip(decided)
-            .map(|(prompt, decided)| self.answer(prompt, options, decided))
-            .collect()
-    }
-
-    fn answer(
-        &self,
-        prompt: &Prompt,
-        options: &GenerateOptions,
-        decided: Option<Recalled>,
-    ) -> Result<Answer> {
-        let mut route = Route::MAIN;
+        let prompts: Vec<_> = prompts.iter().map(|(p, options)| (p, *options)).collect();
+        let mut routes = Vec::new();
         let mut choose = |site: &EditSite| {
-            let recalled = match &decided {
-                Some(recalled) => recalled.clone(),
-                None => self.recall(site, query(prompt, 0, prompt.tokens.len())),
-            };
-            route = recalled.route;
-            recalled.overlay
+            let prompts: Vec<&Prompt> = prompts.iter().map(|(prompt, _)| *prompt).collect();
+            let (overlays, taken) = self.recall(site, &prompts, &sizes);
+            routes = taken;
+            overlays
         };
         let layer = self.learnt.layer();
-        let generation = self.model.generate(prompt, layer, options, &mut choose)?;
-        Ok(Answer { generation, route })
+        let generations = self.model.generate_together(&prompts, layer, &mut choose)?;
+        let answers = generations.into_iter().zip(routes);
+        Ok(answers
+            .map(|(generation, route)| Answer { generation, route })
+            .collect())
     }
 
     /// Shows the model a question and an answer and returns what it predicts at each of the answer's tokens.
@@ -140,8 +132,23 @@ impl Snapshot {
     /// # Errors
     /// If a text is empty or both do not fit the model's context.
     pub fn teacher_forced(&self, question: &str, answer: &str) -> Result<TeacherForced> {
-        let answered = self.model.answered(self.format, "", question, answer)?;
-        self.shown(&answered.prompt, &answered.tokens)
+        let shown = self.teacher_forced_together(&[(question, answer)])?.pop();
+        Ok(shown.ok_or(wise_model::Error::Empty { what: "answer" })?)
+    }
+
+    /// [`Self::teacher_forced`] for several questions and their answers, side by side.
+    ///
+    /// # Errors
+    /// As [`Self::teacher_forced`].
+    pub fn teacher_forced_together(&self, pairs: &[(&str, &str)]) -> Result<Vec<TeacherForced>> {
+        let answered = pairs
+            .iter()
+            .map(|(question, answer)| {
+                let answered = self.model.answered(self.format, "", question, answer)?;
+                Ok((answered.prompt, answered.tokens))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.shown_together(&answered)
     }
 
     /// Shows the model a sequence that begins with a prompt and returns what it predicts at each token after
@@ -150,42 +157,79 @@ impl Snapshot {
     /// # Errors
     /// If there is nothing after the prompt, or the sequence does not fit the model's context.
     pub fn shown(&self, prompt: &Prompt, tokens: &[u32]) -> Result<TeacherForced> {
-        let first = prompt.tokens.len();
-        if tokens.len() <= first {
-            return Err(wise_model::Error::Empty { what: "answer" }.into());
-        }
-        let row = [tokens.to_vec().into()];
-        let site = self.model.prefix(&row, self.learnt.layer(), None)?;
-        let recalled = self.recall(&site, query(prompt, 0, tokens.len()));
-        let output = self.model.site_output(&site, &recalled.overlay);
-        let at: Vec<usize> = (first - 1..tokens.len() - 1).collect();
-        let answer = tokens[first..].to_vec();
-        let predictions = self
-            .model
-            .predictions(&site, output, &recalled.overlay, &at, &answer);
-        let (predicted, nll) = predictions.into_iter().unzip();
-        Ok(TeacherForced {
-            predicted,
-            nll,
-            answer,
-            route: recalled.route,
-        })
+        let shown = self.shown_together(&[(prompt.clone(), tokens.to_vec())])?;
+        let shown = shown.into_iter().next();
+        Ok(shown.ok_or(wise_model::Error::Empty { what: "answer" })?)
     }
 
-    fn recall(&self, site: &EditSite, query: Query) -> Recalled {
-        let recalled = self.learnt.recall(&self.model, site, &[query]);
-        recalled.into_iter().next().unwrap_or(Recalled {
-            overlay: wise_model::Overlay::Main,
-            route: Route::MAIN,
-        })
+    fn shown_together(&self, sequences: &[(Prompt, Vec<u32>)]) -> Result<Vec<TeacherForced>> {
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for (prompt, tokens) in sequences {
+            if tokens.len() <= prompt.tokens.len() {
+                return Err(wise_model::Error::Empty { what: "answer" }.into());
+            }
+            rows.push(tokens.clone().into());
+        }
+        let site = self.model.prefix(&rows, self.learnt.layer(), None)?;
+        let prompts: Vec<&Prompt> = sequences.iter().map(|(prompt, _)| prompt).collect();
+        let (overlays, routes) = self.recall(&site, &prompts, &vec![1; prompts.len()]);
+        let output = self.model.site_output_by_row(&site, &overlays)?;
+        let (mut at, mut labels) = (Vec::new(), Vec::new());
+        for ((prompt, tokens), row) in sequences.iter().zip(site.layout.rows()) {
+            let first = prompt.tokens.len();
+            at.extend(row.start + first - 1..row.end - 1);
+            labels.extend_from_slice(&tokens[first..]);
+        }
+        let predictions = self
+            .model
+            .predictions(&site, output, &overlays[0], &at, &labels);
+        let mut predictions = predictions.into_iter();
+        let of_sequence = |((prompt, tokens), route): (&(Prompt, Vec<u32>), Route)| {
+            let answer = tokens[prompt.tokens.len()..].to_vec();
+            let (predicted, nll) = predictions.by_ref().take(answer.len()).unzip();
+            TeacherForced {
+                answer,
+                predicted,
+                nll,
+                route,
+            }
+        };
+        Ok(sequences.iter().zip(routes).map(of_sequence).collect())
+    }
+
+    /// What answers each row of a site, each of which begins with its prompt. Where the router decides on several
+    /// together, it decides on as many at a time as `together` says.
+    fn recall(
+        &self,
+        site: &EditSite,
+        prompts: &[&Prompt],
+        together: &[usize],
+    ) -> (Vec<Overlay>, Vec<Route>) {
+        let rows = site.layout.rows().iter().zip(prompts);
+        let queries: Vec<Query> = rows.map(|(row, prompt)| query(prompt, row)).collect();
+        let recall = |queries: &[Query]| self.learnt.recall(&self.model, site, queries);
+        let mut left = queries.as_slice();
+        let recalled = if self.learnt.routes_together() {
+            let mut next = |&size: &usize| {
+                let (batch, rest) = left.split_at(size);
+                left = rest;
+                recall(batch)
+            };
+            together.iter().flat_map(&mut next).collect()
+        } else {
+            recall(&queries)
+        };
+        recalled.into_iter().map(|r| (r.overlay, r.route)).unzip()
     }
 }
 
-/// `start` is the packed token at which the sequence begins, `length` what it holds, the prompt first.
-fn query(prompt: &Prompt, start: usize, length: usize) -> Query {
+fn query(prompt: &Prompt, row: &Range<usize>) -> Query {
     Query {
-        sequence: start..start + length,
-        scope: start + prompt.scope.start..start + prompt.scope.end,
-        prompt_end: start + prompt.tokens.len() - 1,
+        sequence: row.clone(),
+        scope: row.start + prompt.scope.start..row.start + prompt.scope.end,
+        prompt_end: row.start + prompt.tokens.len() - 1,
     }
 }

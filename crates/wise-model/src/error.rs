@@ -110,6 +110,17 @@ pub enum Error {
         /// Layers of the model.
         layers: usize,
     },
+    /// As many rows or overlays as there are sequences were needed.
+    #[error("got {got} sequences, expected {expected}")]
+    OtherSequences {
+        /// How many were given.
+        got: usize,
+        /// How many sequences there are.
+        expected: usize,
+    },
+    /// Sequences of one forward pass whose layers above the edit site are changed in different ways.
+    #[error("sequences that are answered together need the same adapters above the edit site")]
+    OtherAdapters,
     /// A model name that stands for nothing.
     #[error(
         "unknown model {got:?}, expected smollm2, gemma3-270m, hf:owner/name[@revision], a folder or a .gguf file"

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::cache::Past;
 use crate::rope::Rope;
 
 /// One sequence of a packed forward pass.
@@ -33,8 +34,8 @@ pub struct Layout {
     rows: Vec<Range<usize>>,
     /// Per row, see [`Row::isolated`].
     isolated: Vec<bool>,
-    /// Position of each row's first token in its sequence.
-    past: usize,
+    /// Per row, position of its first token in its sequence.
+    first: Vec<usize>,
     /// All tokens. What attention looks at is always all of them.
     pub(crate) all: Queries,
 }
@@ -62,9 +63,10 @@ pub(crate) struct Queries {
 }
 
 impl Layout {
+    /// With a `past`, one per row, the rows continue sequences.
     pub(crate) fn new(
         rows: &[Row],
-        past: usize,
+        past: Option<&[Past]>,
         window: Option<usize>,
         rope: &Rope,
         device: &Device,
@@ -84,7 +86,7 @@ impl Layout {
         let rows = || layouts.iter().flat_map(|layout| &layout.rows);
         let lengths: Vec<usize> = rows().map(Range::len).collect();
         let isolated = layouts.iter().flat_map(|l| l.isolated.clone()).collect();
-        Self::of(&lengths, isolated, 0, window, rope, device)
+        Self::of(&lengths, isolated, None, window, rope, device)
     }
 
     /// One row of a layout that begins its sequences, by itself.
@@ -96,13 +98,20 @@ impl Layout {
         device: &Device,
     ) -> Self {
         let isolated = vec![self.isolated[row]];
-        Self::of(&[self.rows[row].len()], isolated, 0, window, rope, device)
+        Self::of(
+            &[self.rows[row].len()],
+            isolated,
+            None,
+            window,
+            rope,
+            device,
+        )
     }
 
     fn of(
         lengths: &[usize],
         isolated: Vec<bool>,
-        past: usize,
+        past: Option<&[Past]>,
         window: Option<usize>,
         rope: &Rope,
         device: &Device,
@@ -114,9 +123,13 @@ impl Layout {
             end += length;
         }
         let longest = ranges.iter().map(Range::len).max().unwrap_or(0);
-        let positions: Vec<usize> = ranges
-            .iter()
-            .flat_map(|row| past..past + row.len())
+        let first: Vec<usize> = match past {
+            Some(past) => past.iter().map(Past::tokens).collect(),
+            None => vec![0; lengths.len()],
+        };
+        let begun = first.iter().zip(lengths);
+        let positions: Vec<usize> = begun
+            .flat_map(|(&first, length)| first..first + length)
             .collect();
         let (cos, sin) = rope.tables(&positions, device);
         let several = ranges.len() > 1;
@@ -126,7 +139,12 @@ impl Layout {
             longest,
             to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
             to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
-            mask: causal_mask(longest, past, window, device),
+            mask: match past {
+                Some(past) if first.iter().any(|&first| first > 0) => {
+                    causal_mask(longest, past, window, device)
+                }
+                _ => causal_mask(longest, &[Past::default()], window, device),
+            },
             attends: attends(&ranges, &isolated, device),
             cos,
             sin,
@@ -134,7 +152,7 @@ impl Layout {
         Self {
             isolated,
             rows: ranges,
-            past,
+            first,
             all,
         }
     }
@@ -159,8 +177,14 @@ impl Layout {
         }
         let tokens: Vec<i32> = at.iter().map(|&token| token as i32).collect();
         let chosen = index(&tokens, device);
-        let [_, _, _, keys] = self.all.mask.dims();
-        let mask = self.all.mask.clone().select(2, index(&positions, device));
+        let [masks, _, height, keys] = self.all.mask.dims();
+        if masks > 1 {
+            for (slot, position) in positions.iter_mut().enumerate() {
+                *position += (slot / longest * height) as i32;
+            }
+        }
+        let mask = self.all.mask.clone().reshape([masks * height, keys]);
+        let mask = mask.select(0, index(&positions, device));
         Queries {
             rows: of_row.len(),
             longest,
@@ -188,22 +212,10 @@ impl Layout {
         self.rows.last().map_or(0, |row| row.end)
     }
 
-    /// The packed token of every row that stands at `position` of its sequence.
-    pub(crate) fn tokens_at(&self, position: usize) -> Vec<usize> {
-        let Some(offset) = position.checked_sub(self.past) else {
-            return Vec::new();
-        };
-        let inside = self.rows.iter().filter(|row| offset < row.len());
-        inside.map(|row| row.start + offset).collect()
-    }
-
-    /// `[tokens, 1]`: 1 at the packed tokens `chosen`, else 0.
-    pub(crate) fn indicator(&self, chosen: &[usize], device: &Device) -> Tensor<2> {
-        let mut values = vec![0.0_f32; self.tokens()];
-        for &token in chosen {
-            values[token] = 1.0;
-        }
-        Tensor::from_data(TensorData::new(values, [self.tokens(), 1]), device)
+    /// The packed token of a row that stands at `position` of its sequence.
+    pub(crate) fn token_at(&self, row: usize, position: usize) -> Option<usize> {
+        let (tokens, offset) = (&self.rows[row], position.checked_sub(self.first[row])?);
+        (offset < tokens.len()).then_some(tokens.start + offset)
     }
 }
 
@@ -259,18 +271,26 @@ fn packed_slots(rows: &[Range<usize>], longest: usize) -> Vec<i32> {
         .collect()
 }
 
-fn causal_mask(longest: usize, past: usize, window: Option<usize>, device: &Device) -> Tensor<4> {
-    let keys = past + longest;
+/// `[past, 1, longest, slots + longest]`: `longest` new tokens look at what is cached and at those before them.
+fn causal_mask(longest: usize, past: &[Past], window: Option<usize>, device: &Device) -> Tensor<4> {
     let window = window.unwrap_or(usize::MAX);
-    let mask: Vec<f32> = (past..keys)
-        .flat_map(|query| {
-            (0..keys).map(move |key| {
-                let visible = key <= query && query - key < window;
-                if visible { 0.0 } else { -1e30 }
+    let slots = past.first().map_or(0, |past| past.slots().len());
+    let of_row = |past: &Past| {
+        let first = past.tokens();
+        let keys: Vec<Option<usize>> = (past.slots().iter().copied())
+            .chain((first..first + longest).map(Some))
+            .collect();
+        (first..first + longest)
+            .flat_map(move |query| keys.clone().into_iter().map(move |key| (query, key)))
+            .map(|(query, key)| match key {
+                Some(key) if key <= query && query - key < window => 0.0,
+                _ => -1e30,
             })
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(mask, [1, 1, longest, keys]), device)
+            .collect::<Vec<f32>>()
+    };
+    let mask: Vec<f32> = past.iter().flat_map(of_row).collect();
+    let shape = [past.len(), 1, longest, slots + longest];
+    Tensor::from_data(TensorData::new(mask, shape), device)
 }
 
 fn attends(rows: &[Range<usize>], isolated: &[bool], device: &Device) -> Option<Tensor<2>> {
@@ -289,6 +309,7 @@ fn attends(rows: &[Range<usize>], isolated: &[bool], device: &Device) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::KvCache;
 
     #[test]
     fn slots_map_back_and_forth() {
@@ -305,7 +326,9 @@ mod tests {
     #[test]
     fn the_window_hides_what_is_too_far_back() {
         let device = wise_tensor::DeviceName::Cpu.open().unwrap();
-        let mask: Vec<f32> = causal_mask(2, 2, Some(2), &device)
+        let mut cache = KvCache::new(0, 1);
+        cache.advance([2].into_iter());
+        let mask: Vec<f32> = causal_mask(2, cache.past(), Some(2), &device)
             .into_data()
             .try_to_vec()
             .unwrap();
@@ -315,5 +338,20 @@ mod tests {
             visible,
             [false, true, true, false, false, false, true, true]
         );
+    }
+
+    #[test]
+    fn empty_slots_are_hidden_and_each_sequence_has_its_own_positions() {
+        let device = wise_tensor::DeviceName::Cpu.open().unwrap();
+        let mut cache = KvCache::new(0, 2);
+        cache.advance([3, 1].into_iter());
+        let mask: Vec<f32> = causal_mask(1, cache.past(), Some(3), &device)
+            .into_data()
+            .try_to_vec()
+            .unwrap();
+        let visible: Vec<bool> = mask.iter().map(|&m| m == 0.0).collect();
+        // The first sees itself and two before, the second itself and its only token.
+        let expected = [false, true, true, true, true, false, false, true];
+        assert_eq!(visible, expected);
     }
 }

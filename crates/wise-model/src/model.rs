@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 use wise_tensor::{LabelLoss, label_loss};
 
-use crate::cache::KvCache;
+use crate::cache::{KvCache, Past};
 use crate::decoder::{Decoder, Pass};
 use crate::generate::argmax;
 use crate::layout::{Layout, Row};
@@ -146,16 +146,17 @@ impl Model {
         Ok(crate::source::hex(&hash.finalize()))
     }
 
-    /// An empty cache for one sequence.
-    pub fn new_cache(&self) -> KvCache {
-        KvCache::new(self.config().layers)
+    /// An empty cache for some sequences.
+    pub fn new_cache(&self, sequences: usize) -> KvCache {
+        KvCache::new(self.config().layers, sequences)
     }
 
-    /// Runs `rows` up to the input of layer `layer`'s value matrix. With a cache, there must be one row,
-    /// which continues the cached sequence.
+    /// Runs `rows` up to the input of layer `layer`'s value matrix. With a cache, each row continues the cached
+    /// sequence in its place.
     ///
     /// # Errors
-    /// [`Error::Empty`] without tokens, [`Error::TooLong`] past the context, [`Error::LayerOutOfRange`].
+    /// [`Error::Empty`] without tokens, [`Error::TooLong`] past the context, [`Error::LayerOutOfRange`],
+    /// [`Error::OtherSequences`] if there are not as many rows as the cache has sequences.
     pub fn prefix(
         &self,
         rows: &[Row],
@@ -163,7 +164,7 @@ impl Model {
         mut cache: Option<&mut KvCache>,
     ) -> Result<EditSite> {
         self.check_layer(layer)?;
-        let past = cache.as_ref().map_or(0, |cache| cache.tokens());
+        let past = cache.as_ref().map(|cache| cache.past());
         self.check_rows(rows, past)?;
         let config = self.config();
         let layout = Layout::new(
@@ -233,17 +234,35 @@ impl Model {
                 .down
                 .forward(site.inputs.clone()),
             Overlay::Replace(matrix) => site.inputs.clone().matmul(matrix.clone().transpose()),
-            Overlay::Output { position, value } => {
+            Overlay::Output { .. } => {
                 let main = self.site_output(site, &Overlay::Main);
-                let tokens = site.layout.tokens_at(*position);
-                if tokens.is_empty() {
-                    return main;
-                }
-                let chosen = site.layout.indicator(&tokens, self.device());
-                let kept = chosen.clone().neg() + 1.0;
-                main * kept + chosen.matmul(value.clone().unsqueeze::<2>())
+                let rows = 0..site.layout.rows().len();
+                rows.fold(main, |output, row| with_row(output, site, row, overlay))
             }
         }
+    }
+
+    /// [`Self::site_output`] with an overlay for each row of the site.
+    ///
+    /// # Errors
+    /// [`Error::OtherSequences`] if there are not as many overlays as rows, [`Error::OtherAdapters`] if they differ
+    /// above the edit site.
+    pub fn site_output_by_row(&self, site: &EditSite, overlays: &[Overlay]) -> Result<Tensor<2>> {
+        let (got, expected) = (overlays.len(), site.layout.rows().len());
+        if got != expected {
+            return Err(Error::OtherSequences { got, expected });
+        }
+        if !overlays.windows(2).all(|pair| pair[0].same_above(&pair[1])) {
+            return Err(Error::OtherAdapters);
+        }
+        if let [only] = overlays {
+            return Ok(self.site_output(site, only));
+        }
+        let main = self.site_output(site, &Overlay::Main);
+        let overlays = overlays.iter().enumerate();
+        Ok(overlays.fold(main, |output, (row, overlay)| {
+            with_row(output, site, row, overlay)
+        }))
     }
 
     /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the logits after the
@@ -328,7 +347,7 @@ impl Model {
             hidden = block.forward(hidden, pass, cache);
         }
         if let Some(cache) = cache {
-            cache.advance(site.layout.tokens());
+            cache.advance(site.layout.rows().iter().map(ExactSizeIterator::len));
         }
         self.decoder.normed(hidden)
     }
@@ -358,22 +377,49 @@ impl Model {
         }
     }
 
-    fn check_rows(&self, rows: &[Row], past: usize) -> Result<()> {
+    fn check_rows(&self, rows: &[Row], past: Option<&[Past]>) -> Result<()> {
         let context = self.config().context;
         if rows.is_empty() || rows.iter().any(|row| row.tokens.is_empty()) {
             return Err(Error::Empty { what: "sequence" });
         }
-        for row in rows {
+        if let Some(past) = past.filter(|past| past.len() != rows.len()) {
+            return Err(Error::OtherSequences {
+                got: rows.len(),
+                expected: past.len(),
+            });
+        }
+        for (index, row) in rows.iter().enumerate() {
             check_tokens(&row.tokens, self.config())?;
+            let got = past.map_or(0, |past| past[index].tokens()) + row.tokens.len();
+            if got > context {
+                return Err(Error::TooLong {
+                    what: "sequence",
+                    got,
+                    context,
+                });
+            }
         }
-        match rows.iter().map(|row| past + row.tokens.len()).max() {
-            Some(got) if got > context => Err(Error::TooLong {
-                what: "sequence",
-                got,
-                context,
-            }),
-            _ => Ok(()),
+        Ok(())
+    }
+}
+
+/// The main memory's `output` (`[tokens, hidden]`) with an overlay's on one row.
+fn with_row(output: Tensor<2>, site: &EditSite, row: usize, overlay: &Overlay) -> Tensor<2> {
+    let (tokens, width) = (site.layout.rows()[row].clone(), output.dims()[1]);
+    match overlay {
+        Overlay::Main | Overlay::Adapt(_) => output,
+        Overlay::Replace(matrix) => {
+            let inputs = site.inputs.clone().narrow(0, tokens.start, tokens.len());
+            let replaced = inputs.matmul(matrix.clone().transpose());
+            output.slice_assign([tokens, 0..width], replaced)
         }
+        Overlay::Output { position, value } => match site.layout.token_at(row, *position) {
+            Some(token) => {
+                let value = value.clone().unsqueeze::<2>();
+                output.slice_assign([token..token + 1, 0..width], value)
+            }
+            None => output,
+        },
     }
 }
 

@@ -69,6 +69,15 @@ impl Adapters {
 }
 
 impl Overlay {
+    /// Whether both change the layers above the edit site in the same way.
+    pub(crate) fn same_above(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Adapt(a), Self::Adapt(b)) => Arc::ptr_eq(a, b),
+            (Self::Adapt(_), _) | (_, Self::Adapt(_)) => false,
+            _ => true,
+        }
+    }
+
     pub(crate) fn adapter(&self, layer: usize) -> Option<&LayerAdapter> {
         match self {
             Self::Adapt(adapters) => adapters.at(layer),

@@ -7,7 +7,9 @@ use wise_model::{DeviceName, GenerateOptions, PromptFormat};
 
 use super::*;
 use crate::testing::{tiny_chat_model, tiny_model};
-use crate::{AppliedEdit, Edit, EditProgress, Error, Made, Route, Snapshot, StatePart, Watch};
+use crate::{
+    AppliedEdit, Batch, Edit, EditProgress, Error, Made, Route, Snapshot, StatePart, Watch,
+};
 
 const FAR: &str = "zzz zzz zzz";
 
@@ -230,7 +232,11 @@ fn grace_asked_alone_and_together_is_the_same() {
         ..GenerateOptions::default()
     };
     let questions = ["Who is C?", FAR, "Where is A?"];
-    let together = snapshot.ask_together(&questions, &options).unwrap();
+    let batch = Batch {
+        questions: questions.to_vec(),
+        options: options.clone(),
+    };
+    let together = snapshot.ask_batches(&[batch]).unwrap();
     let routes: Vec<_> = together.iter().map(|answer| answer.route.memory).collect();
     assert_eq!(routes, [Some(1), None, Some(0)]);
     for (question, answer) in questions.into_iter().zip(together) {

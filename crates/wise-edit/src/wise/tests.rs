@@ -9,7 +9,7 @@ use wise_model::GenerateOptions;
 
 use super::*;
 use crate::testing::tiny_model;
-use crate::{EditProgress, Made};
+use crate::{Batch, EditProgress, Made};
 
 fn config() -> WiseConfig {
     WiseConfig {
@@ -281,13 +281,71 @@ fn every_switch_trains_and_answers() {
         };
         let snapshot = editor.snapshot().unwrap();
         let questions = ["Where is town 0?", "Who is that?"];
-        let together = snapshot.ask_together(&questions, &options).unwrap();
+        let batch = Batch {
+            questions: questions.to_vec(),
+            options: options.clone(),
+        };
+        let together = snapshot.ask_batches(&[batch]).unwrap();
         let routes: Vec<_> = together.iter().map(|answer| answer.route).collect();
         if editor.config().routed_by == RoutedBy::Batch {
             assert_eq!(routes[0], routes[1]);
         } else {
-            let alone = questions.map(|q| snapshot.ask(q, &options).unwrap());
-            assert_eq!(together, alone);
+            for (question, together) in questions.into_iter().zip(together) {
+                let alone = snapshot.ask(question, &options).unwrap();
+                assert_eq!(together.generation, alone.generation);
+                assert_eq!(together.route.memory, alone.route.memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn questions_answered_side_by_side_are_answered_as_alone() {
+    let mut editor = editor(WiseConfig {
+        n_iter: 12,
+        save_freq: 1,
+        ..config()
+    });
+    editor.apply(&edits(3), &mut ignore).unwrap();
+    let snapshot = editor.snapshot().unwrap();
+    let questions = [
+        ("Where is town 1?", 9),
+        ("Why?", 20),
+        ("Where is town 0?", 3),
+        ("Where is town 2?", 12),
+        // As long as the context, so that it ends before it has as many tokens as it may.
+        (&"Who has ever been there? ".repeat(5)[..120], 20),
+    ];
+    let options = |max_new_tokens| GenerateOptions {
+        max_new_tokens,
+        ..GenerateOptions::default()
+    };
+    let batches = questions.map(|(question, most)| Batch {
+        questions: vec![question],
+        options: options(most),
+    });
+    let together = snapshot.ask_batches(&batches).unwrap();
+    let mut memories: Vec<_> = together.iter().map(|a| a.route.memory).collect();
+    for ((question, most), together) in questions.into_iter().zip(&together) {
+        let alone = snapshot.ask(question, &options(most)).unwrap();
+        assert_eq!(together.generation, alone.generation, "{question}");
+        assert_eq!(together.route.memory, alone.route.memory, "{question}");
+    }
+    memories.sort_unstable();
+    memories.dedup();
+    assert!(memories.len() > 2, "{memories:?}");
+    assert_eq!(together[4].generation.tokens.len(), 9);
+
+    let pairs = questions.map(|(question, most)| (question, &"a long answer"[..most.min(13)]));
+    let shown = snapshot.teacher_forced_together(&pairs[..4]).unwrap();
+    for ((question, answer), together) in pairs.into_iter().zip(shown) {
+        let alone = snapshot.teacher_forced(question, answer).unwrap();
+        assert_eq!(together.predicted, alone.predicted, "{question}");
+        for (together, alone) in together.nll.iter().zip(&alone.nll) {
+            assert!(
+                (together - alone).abs() < 1e-4,
+                "{question}: {together}, {alone}"
+            );
         }
     }
 }

@@ -36,6 +36,14 @@ pub struct Probe {
 }
 
 impl Record {
+    /// Bytes of all its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        let probes = self.locality.iter().chain(&self.portability);
+        let probes = probes.map(|p| p.prompt.len() + p.answer.as_ref().map_or(0, String::len));
+        let rephrase = self.rephrase.as_ref().map_or(0, String::len);
+        self.prompt.len() + 2 * self.target.len() + rephrase + probes.sum::<usize>()
+    }
+
     /// What an editor may see.
     pub fn edit(&self) -> Edit {
         Edit {

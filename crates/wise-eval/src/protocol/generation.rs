@@ -22,12 +22,12 @@
 //! length and agree until there are the same. On the edit's prompt, `ngram_entropy` of the answer
 //! ([`ngram_entropy`](super::ngram_entropy)) tells whether it repeats itself.
 
-use wise_edit::{Answer, Snapshot};
+use wise_edit::{Answer, Batch, Snapshot};
 use wise_model::{Finish, GenerateOptions};
 
-use super::Scores;
 use super::ngram_entropy::ngram_entropy;
 use super::normalise::{contains, f1, matches};
+use super::{Kind, Question, Scores, ToScore, questions};
 use crate::metrics::Shown;
 use crate::{Record, Result};
 
@@ -37,48 +37,43 @@ pub const MAX_NEW_TOKENS: usize = 32;
 /// Tokens that an answer may have beyond a long target's.
 const BEYOND_TARGET: usize = 16;
 
-/// The unedited model's answers to the locality prompts.
-pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Vec<Vec<u32>>> {
-    let options = options(unedited, record)?;
-    let prompts: Vec<&str> = record.locality.iter().map(|p| p.prompt.as_str()).collect();
-    let answers = unedited.ask_together(&prompts, &options)?;
-    Ok(answers.into_iter().map(|a| a.generation.tokens).collect())
-}
-
 pub(super) fn score(
     snapshot: &Snapshot,
-    record: &Record,
-    reference: Option<&[Vec<u32>]>,
-    scores: &mut Scores,
+    records: &[ToScore<'_>],
+    scores: &mut [Scores],
 ) -> Result<()> {
-    let target = Some(record.target.as_str());
-    let mut questions = vec![("generation.edit", 0, record.prompt.as_str(), target)];
-    if let Some(rephrase) = &record.rephrase {
-        questions.push(("generation.rephrase", 0, rephrase, target));
-    }
-    for (index, probe) in record.portability.iter().enumerate() {
-        let answer = probe.answer.as_deref();
-        questions.push(("generation.portability", index, &probe.prompt, answer));
-    }
-    for (index, probe) in record.locality.iter().enumerate() {
-        let answer = probe.answer.as_deref();
-        questions.push((LOCALITY, index, &probe.prompt, answer));
-    }
-    let prompts: Vec<&str> = questions.iter().map(|question| question.2).collect();
-    let answers = snapshot.ask_together(&prompts, &options(snapshot, record)?)?;
-    for ((question, index, _, expected), answer) in questions.into_iter().zip(answers) {
-        if question == LOCALITY {
-            let before = reference.and_then(|reference| reference.get(index));
-            kept(before.map(Vec::as_slice), expected, &answer, scores);
-        } else if let Some(expected) = expected {
-            matched(question, expected, &answer, scores);
+    let asked: Vec<Vec<Question<'_>>> = records
+        .iter()
+        .map(|(record, _)| questions(record))
+        .collect();
+    let batches = records
+        .iter()
+        .zip(&asked)
+        .map(|((record, _), questions)| {
+            Ok(Batch {
+                questions: questions.iter().map(|question| question.prompt).collect(),
+                options: options(snapshot, record)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut answers = snapshot.ask_batches(&batches)?.into_iter();
+    for (((_, reference), asked), scores) in records.iter().zip(asked).zip(scores) {
+        for (question, answer) in asked.into_iter().zip(answers.by_ref()) {
+            let name = format!("generation.{}", question.kind.name());
+            if question.kind == Kind::Locality {
+                let before = reference.and_then(|r| r.generated.get(question.index));
+                kept(before.map(Vec::as_slice), question.answer, &answer, scores);
+                scores.reference.generated.push(answer.generation.tokens);
+            } else if let Some(expected) = question.answer {
+                matched(&name, expected, &answer, scores);
+            }
+            let shown = Shown {
+                answer: Some(answer.generation.text),
+                finish: Some(answer.generation.finish),
+                route: answer.route.into(),
+            };
+            scores.show(&name, question.index, shown);
         }
-        let shown = Shown {
-            answer: Some(answer.generation.text),
-            finish: Some(answer.generation.finish),
-            route: answer.route.into(),
-        };
-        scores.show(question, index, shown);
     }
     Ok(())
 }

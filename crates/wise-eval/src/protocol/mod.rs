@@ -52,7 +52,7 @@ impl From<Route> for RouteTaken {
     }
 }
 
-/// What the unedited model made of one record's locality prompts, in their order.
+/// What a model made of one record's locality prompts, in their order. With the unedited model's, locality is compared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// Predicted tokens while their answers were fed in; empty for a prompt without one.
@@ -61,53 +61,34 @@ pub struct Reference {
     pub generated: Vec<Vec<u32>>,
 }
 
-/// Asks the unedited model everything about one record: its scores, and what locality will be compared with.
-///
-/// # Errors
-/// If a text does not fit the model's context.
-pub fn before(
-    unedited: &Snapshot,
-    record: &Record,
-    protocols: Protocols,
-) -> Result<(Measured, Reference)> {
-    let mut reference = Reference::default();
-    if protocols.teacher_forced {
-        reference.predicted = teacher_forced::reference(unedited, record)?;
-    }
-    if protocols.generation {
-        reference.generated = generation::reference(unedited, record)?;
-    }
-    let measured = measure(unedited, record, None, protocols)?;
-    Ok((measured, reference))
-}
+/// A record to score, and what the unedited model made of it; without that there is no agreement with it.
+pub(crate) type ToScore<'a> = (&'a Record, Option<&'a Reference>);
 
-/// Scores one record. Without a reference there is no agreement with the unedited model.
+/// Scores some records, asking everything about them side by side.
 ///
 /// # Errors
 /// If a text does not fit the model's context.
-pub fn measure(
+pub(crate) fn measure(
     snapshot: &Snapshot,
-    record: &Record,
-    reference: Option<&Reference>,
+    records: &[ToScore<'_>],
     protocols: Protocols,
-) -> Result<Measured> {
-    let mut scores = Scores::default();
+) -> Result<Vec<(Measured, Reference)>> {
+    let mut scores: Vec<Scores> = records.iter().map(|_| Scores::default()).collect();
     if protocols.teacher_forced {
-        let predicted = reference.map(|r| r.predicted.as_slice());
-        teacher_forced::score(snapshot, record, predicted, &mut scores)?;
+        teacher_forced::score(snapshot, records, &mut scores)?;
     }
     if protocols.generation {
-        let generated = reference.map(|r| r.generated.as_slice());
-        generation::score(snapshot, record, generated, &mut scores)?;
+        generation::score(snapshot, records, &mut scores)?;
     }
-    Ok(scores.measured)
+    let of_record = |scores: Scores| (scores.measured, scores.reference);
+    Ok(scores.into_iter().map(of_record).collect())
 }
 
 /// Scores only the edit's own prompt.
 ///
 /// # Errors
 /// If a text does not fit the model's context.
-pub fn measure_edit(
+pub(crate) fn measure_edit(
     snapshot: &Snapshot,
     record: &Record,
     protocols: Protocols,
@@ -117,13 +98,74 @@ pub fn measure_edit(
         target: record.target.clone(),
         ..Record::default()
     };
-    measure(snapshot, &bare, None, protocols)
+    let mut measured = measure(snapshot, &[(&bare, None)], protocols)?;
+    Ok(measured
+        .pop()
+        .map(|(measured, _)| measured)
+        .unwrap_or_default())
+}
+
+/// What a prompt is to its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Edit,
+    Rephrase,
+    Portability,
+    Locality,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Rephrase => "rephrase",
+            Self::Portability => "portability",
+            Self::Locality => "locality",
+        }
+    }
+}
+
+/// A prompt of a record with the answer that it shall get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) kind: Kind,
+    /// Which of its kind.
+    pub(crate) index: usize,
+    pub(crate) prompt: &'a str,
+    pub(crate) answer: Option<&'a str>,
+}
+
+/// Everything that is asked about a record.
+pub(crate) fn questions(record: &Record) -> Vec<Question<'_>> {
+    let target = Some(record.target.as_str());
+    let question = |kind, index, prompt, answer| Question {
+        kind,
+        index,
+        prompt,
+        answer,
+    };
+    let mut questions = vec![question(Kind::Edit, 0, record.prompt.as_str(), target)];
+    if let Some(rephrase) = &record.rephrase {
+        questions.push(question(Kind::Rephrase, 0, rephrase, target));
+    }
+    let probes = [
+        (Kind::Portability, &record.portability),
+        (Kind::Locality, &record.locality),
+    ];
+    for (kind, probes) in probes {
+        for (index, probe) in probes.iter().enumerate() {
+            let answer = probe.answer.as_deref();
+            questions.push(question(kind, index, &probe.prompt, answer));
+        }
+    }
+    questions
 }
 
 /// Collects one record's scores. Where a question has several prompts, its score is the mean over them.
 #[derive(Debug, Default)]
 pub(crate) struct Scores {
     measured: Measured,
+    reference: Reference,
     counts: std::collections::BTreeMap<String, usize>,
 }
 

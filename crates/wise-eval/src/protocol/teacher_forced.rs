@@ -16,9 +16,9 @@
 
 use wise_edit::{Snapshot, TeacherForced};
 
-use super::{Scores, perplexity};
+use super::{Kind, Question, Scores, ToScore, perplexity, questions};
+use crate::Result;
 use crate::metrics::Shown;
-use crate::{Record, Result};
 
 /// Share of positions at which two sequences of tokens agree.
 pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
@@ -26,55 +26,51 @@ pub fn agreement(a: &[u32], b: &[u32]) -> f64 {
     equal as f64 / a.len().max(b.len()).max(1) as f64
 }
 
-/// What the unedited model predicts on each locality prompt; nothing where there is no answer to feed in.
-pub(super) fn reference(unedited: &Snapshot, record: &Record) -> Result<Vec<Vec<u32>>> {
-    let predicted = |probe: &crate::Probe| match &probe.answer {
-        Some(answer) => Ok(unedited.teacher_forced(&probe.prompt, answer)?.predicted),
-        None => Ok(Vec::new()),
-    };
-    record.locality.iter().map(predicted).collect()
-}
-
 pub(super) fn score(
     snapshot: &Snapshot,
-    record: &Record,
-    reference: Option<&[Vec<u32>]>,
-    scores: &mut Scores,
+    records: &[ToScore<'_>],
+    scores: &mut [Scores],
 ) -> Result<()> {
-    let shown = snapshot.teacher_forced(&record.prompt, &record.target)?;
-    matched("teacher_forced.edit", 0, &shown, scores);
-    perplexity::of_target("perplexity.edit", &shown, scores);
-    if let Some(rephrase) = &record.rephrase {
-        let shown = snapshot.teacher_forced(rephrase, &record.target)?;
-        matched("teacher_forced.rephrase", 0, &shown, scores);
-    }
-    for (index, probe) in record.portability.iter().enumerate() {
-        if let Some(answer) = &probe.answer {
-            let shown = snapshot.teacher_forced(&probe.prompt, answer)?;
-            matched("teacher_forced.portability", index, &shown, scores);
+    let asked: Vec<Vec<(Question<'_>, &str)>> = records
+        .iter()
+        .map(|(record, _)| {
+            let questions = questions(record).into_iter();
+            questions.filter_map(|q| Some((q, q.answer?))).collect()
+        })
+        .collect();
+    let pairs: Vec<(&str, &str)> = asked
+        .iter()
+        .flatten()
+        .map(|(question, answer)| (question.prompt, *answer))
+        .collect();
+    let mut shown = snapshot.teacher_forced_together(&pairs)?.into_iter();
+    for (((record, reference), asked), scores) in records.iter().zip(asked).zip(scores) {
+        scores.reference.predicted = vec![Vec::new(); record.locality.len()];
+        for ((question, _), shown) in asked.iter().zip(shown.by_ref()) {
+            match question.kind {
+                Kind::Locality => {
+                    let before = reference.and_then(|r| r.predicted.get(question.index));
+                    kept(question.index, &shown, before.map(Vec::as_slice), scores);
+                    scores.reference.predicted[question.index] = shown.predicted;
+                }
+                _ => matched(*question, &shown, scores),
+            }
         }
-    }
-    for (index, probe) in record.locality.iter().enumerate() {
-        let Some(answer) = &probe.answer else {
-            continue;
-        };
-        let shown = snapshot.teacher_forced(&probe.prompt, answer)?;
-        let before = reference.and_then(|reference| reference.get(index));
-        kept(index, &shown, before.map(Vec::as_slice), scores);
-    }
-    if let Some(text) = &record.ood {
-        perplexity::of_text(snapshot, text, scores)?;
+        if let Some(text) = &record.ood {
+            perplexity::of_text(snapshot, text, scores)?;
+        }
     }
     Ok(())
 }
 
-fn matched(question: &str, index: usize, shown: &TeacherForced, scores: &mut Scores) {
-    scores.add(
-        question,
-        "token_accuracy",
-        agreement(&shown.predicted, &shown.answer),
-    );
-    scores.show(question, index, without_answer(shown));
+fn matched(question: Question<'_>, shown: &TeacherForced, scores: &mut Scores) {
+    let name = format!("teacher_forced.{}", question.kind.name());
+    let accuracy = agreement(&shown.predicted, &shown.answer);
+    scores.add(&name, "token_accuracy", accuracy);
+    scores.show(&name, question.index, without_answer(shown));
+    if question.kind == Kind::Edit {
+        perplexity::of_target("perplexity.edit", shown, scores);
+    }
 }
 
 fn kept(index: usize, shown: &TeacherForced, before: Option<&[u32]>, scores: &mut Scores) {
@@ -122,7 +118,13 @@ mod tests {
             },
         };
         let mut scores = Scores::default();
-        matched("teacher_forced.edit", 0, &shown, &mut scores);
+        let edit = Question {
+            kind: Kind::Edit,
+            index: 0,
+            prompt: "",
+            answer: None,
+        };
+        matched(edit, &shown, &mut scores);
         kept(0, &shown, Some(&[5, 7]), &mut scores);
         let measured = scores.measured;
         assert_eq!(measured.scores["teacher_forced.edit.token_accuracy"], 0.5);

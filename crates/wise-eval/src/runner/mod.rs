@@ -6,6 +6,8 @@ mod in_order;
 mod order;
 mod report;
 
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ use self::folder::Folder;
 use self::in_order::in_order;
 use crate::metrics::{Data, Drift, Measured, ModelInfo, RUN_FILE, Report};
 use crate::protocol::drift::{self, OfWindow};
-use crate::protocol::{Reference, before, measure};
+use crate::protocol::{Reference, ToScore, measure};
 use crate::{Error, Protocols, Record, Result};
 
 /// What a run is about; it is written down when the run begins, and a run goes on only with the same.
@@ -152,7 +154,7 @@ pub fn run(
     }
 
     let snapshot = editor.snapshot()?;
-    let after = after(&snapshot, &baselines, plan, &mut folder, progress)?;
+    let after = after(&snapshot, records, &baselines, plan, &mut folder, progress)?;
     let drift = held_text(&unedited, &snapshot, &windows, progress)?;
     let report = report::assemble(editor, identity, &snapshot, baselines, made, after, drift);
     report.write(folder.path())?;
@@ -168,52 +170,90 @@ fn baselines(
 ) -> Result<Vec<Baseline>> {
     let of = records.len();
     let mut known = folder.baselines(records)?;
-    let missing: Vec<usize> = (0..of).filter(|i| !known.contains_key(i)).collect();
-    let ask = |&index: &usize| {
-        let record = &records[index];
-        let (measured, reference) = before(unedited, record, plan.protocols)?;
-        Ok(Baseline {
-            record: record.clone(),
-            measured,
-            reference,
-        })
+    let lacks = |chunk: &Range<usize>| chunk.clone().any(|i| !known.contains_key(&i));
+    let missing: Vec<Range<usize>> = chunks(records).into_iter().filter(lacks).collect();
+    let ask = |chunk: &Range<usize>| {
+        let asked: Vec<ToScore<'_>> = records[chunk.clone()].iter().map(|r| (r, None)).collect();
+        measure(unedited, &asked, plan.protocols)
     };
-    let mut done = known.len();
-    in_order(&missing, &ask, &mut |position, baseline| {
-        folder.keep_baseline(&baseline)?;
-        known.insert(missing[position], baseline);
-        done += 1;
+    in_order(&missing, &ask, &mut |position, measured| {
+        for (index, (measured, reference)) in missing[position].clone().zip(measured) {
+            if let Entry::Vacant(unknown) = known.entry(index) {
+                let baseline = Baseline {
+                    record: records[index].clone(),
+                    measured,
+                    reference,
+                };
+                folder.keep_baseline(&baseline)?;
+                unknown.insert(baseline);
+            }
+        }
+        let done = known.len();
         progress(EvalProgress::Baseline { done, of });
         Ok(())
     })?;
     Ok(known.into_values().collect())
 }
 
+/// Records that are asked about side by side, as ranges: a few, and fewer where their texts are long. It depends on
+/// the records alone, so that a run that goes on asks as one that never stopped.
+fn chunks(records: &[Record]) -> Vec<Range<usize>> {
+    const RECORDS: usize = 16;
+    const BYTES: usize = 8000;
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (index, record) in records.iter().enumerate() {
+        bytes += record.bytes();
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < RECORDS && bytes <= BYTES => chunk.end = index + 1,
+            _ => {
+                chunks.push(index..index + 1);
+                bytes = record.bytes();
+            }
+        }
+    }
+    chunks
+}
+
 /// Scores at the end of the stream; none for a record whose prompt was edited again later.
 fn after(
     snapshot: &Snapshot,
+    records: &[Record],
     baselines: &[Baseline],
     plan: &Plan,
     folder: &mut Folder,
     progress: &mut dyn FnMut(EvalProgress),
 ) -> Result<Vec<Measured>> {
-    let superseded_by = report::superseded_by(baselines.iter().map(|b| &b.record));
-    let of = baselines.len();
+    let superseded_by = report::superseded_by(records.iter());
+    let of = records.len();
     let mut known = folder.scores()?;
     known.truncate(of);
-    let missing: Vec<usize> = (known.len()..of).collect();
-    let ask = |&index: &usize| {
-        if superseded_by[index].is_some() {
-            return Ok(Measured::default());
+    let mut missing = chunks(records);
+    missing.retain(|chunk| chunk.end > known.len());
+    let ask = |chunk: &Range<usize>| {
+        let counts: Vec<usize> = (chunk.clone())
+            .filter(|&index| superseded_by[index].is_none())
+            .collect();
+        let asked: Vec<ToScore<'_>> = counts
+            .iter()
+            .map(|&index| (&records[index], Some(&baselines[index].reference)))
+            .collect();
+        let mut measured = vec![Measured::default(); chunk.len()];
+        for (index, (scores, _)) in
+            counts
+                .into_iter()
+                .zip(measure(snapshot, &asked, plan.protocols)?)
+        {
+            measured[index - chunk.start] = scores;
         }
-        let Baseline {
-            record, reference, ..
-        } = &baselines[index];
-        measure(snapshot, record, Some(reference), plan.protocols)
+        Ok(measured)
     };
-    in_order(&missing, &ask, &mut |_, measured| {
-        folder.keep_scores(&measured)?;
-        known.push(measured);
+    in_order(&missing, &ask, &mut |position, measured| {
+        let known_of_chunk = known.len() - missing[position].start;
+        for measured in measured.into_iter().skip(known_of_chunk) {
+            folder.keep_scores(&measured)?;
+            known.push(measured);
+        }
         let done = known.len();
         progress(EvalProgress::Scoring { done, of });
         Ok(())
