@@ -290,7 +290,7 @@ fn a_full_disk_leaves_nothing_behind() {
         );
         let mut shell = assert_cmd::Command::new("bash");
         shell.args(["-c", &script]).current_dir(bench.folder.path());
-        shell.env("WISE_CACHE", "/nonexistent");
+        shell.env("WISE_CACHE", "/dev/null/cache");
         shell
     };
     fails(

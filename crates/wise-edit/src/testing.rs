@@ -103,6 +103,7 @@ fn model(seed: u32, chat_template: Option<ChatTemplateSource>) -> Arc<Model> {
         eos: vec![0],
         tensors: Box::new(Noise(seed)),
         sha256: String::new(),
+        converted: None,
     };
     let device = DeviceName::Cpu.open().unwrap();
     Arc::new(Model::load(files, &device, &mut |_| {}).unwrap())

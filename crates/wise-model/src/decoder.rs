@@ -3,12 +3,13 @@
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::Result;
 use crate::cache::KvCache;
 use crate::config::Config;
 use crate::layout::{Layout, Queries};
 use crate::overlay::LayerAdapter;
 use crate::rope::{Rope, rotate};
-use crate::{Progress, Result, TensorSource};
+use crate::weights::Weights;
 
 /// A projection with the shape that Hugging Face gives it, `[out, in]`.
 #[derive(Debug)]
@@ -20,6 +21,17 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    fn load(name: &str, bias: bool, weights: &Weights<'_>, device: &Device) -> Result<Self> {
+        Ok(Self {
+            weight: weights.read(&format!("{name}.weight"), device)?,
+            bias: if bias {
+                Some(weights.read(&format!("{name}.bias"), device)?)
+            } else {
+                None
+            },
+        })
+    }
+
     /// `x` is `[tokens, in]`, the result `[tokens, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let y = x.matmul(self.weight.clone().transpose());
@@ -37,6 +49,13 @@ struct RmsNorm {
 }
 
 impl RmsNorm {
+    fn load(name: &str, config: &Config, weights: &Weights<'_>, device: &Device) -> Result<Self> {
+        Ok(Self {
+            weight: weights.read(name, device)?,
+            eps: config.rms_norm_eps,
+        })
+    }
+
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let mean_square = x.clone().square().mean_dim(1);
         let scale = (mean_square + self.eps).sqrt().recip();
@@ -68,6 +87,24 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    fn load(config: &Config, layer: usize, weights: &Weights<'_>, device: &Device) -> Result<Self> {
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let norm = |part| RmsNorm::load(&name(part), config, weights, device);
+        let linear = |part, bias| Linear::load(&name(part), bias, weights, device);
+        let bias = config.qkv_bias;
+        Ok(Self {
+            input_norm: norm("input_layernorm.weight")?,
+            query: linear("self_attn.q_proj", bias)?,
+            key: linear("self_attn.k_proj", bias)?,
+            value: linear("self_attn.v_proj", bias)?,
+            output: linear("self_attn.o_proj", false)?,
+            ffn_norm: norm("post_attention_layernorm.weight")?,
+            gate: linear("mlp.gate_proj", false)?,
+            up: linear("mlp.up_proj", false)?,
+            down: linear("mlp.down_proj", false)?,
+        })
+    }
+
     /// The block up to the input of its value matrix, at some tokens: the residual stream it will be added to
     /// (`[queries, hidden]`) and the activated neurons (`[queries, ffn]`).
     pub(crate) fn before_down(
@@ -177,30 +214,16 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Reads the weights one tensor at a time, so that memory peaks near one copy of the model.
-    pub(crate) fn load(
-        config: Config,
-        source: &mut dyn TensorSource,
-        device: &Device,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Self> {
-        let total = crate::source::expected_tensors(&config).len();
-        let mut reader = Reader {
-            source,
-            device,
-            progress,
-            done: 0,
-            total,
-        };
-        let embedding = reader.matrix("model.embed_tokens.weight")?;
+    pub(crate) fn load(config: Config, weights: &Weights<'_>, device: &Device) -> Result<Self> {
+        let embedding = weights.read("model.embed_tokens.weight", device)?;
         let blocks = (0..config.layers)
-            .map(|layer| reader.block(&config, layer))
+            .map(|layer| Block::load(&config, layer, weights, device))
             .collect::<Result<_>>()?;
-        let norm = reader.norm("model.norm.weight", &config)?;
+        let norm = RmsNorm::load("model.norm.weight", &config, weights, device)?;
         let head = if config.tied_head {
             None
         } else {
-            Some(reader.matrix("lm_head.weight")?)
+            Some(weights.read("lm_head.weight", device)?)
         };
         Ok(Self {
             rope: Rope::new(&config),
@@ -230,86 +253,5 @@ impl Decoder {
 
     pub(crate) fn final_norm(&self) -> Tensor<1> {
         self.norm.weight.clone()
-    }
-}
-
-struct Reader<'a> {
-    source: &'a mut dyn TensorSource,
-    device: &'a Device,
-    progress: &'a mut dyn FnMut(Progress<'_>),
-    done: usize,
-    total: usize,
-}
-
-impl Reader<'_> {
-    fn read<const D: usize>(&mut self, name: &str) -> Result<Tensor<D>> {
-        let (values, shape) = self.values(name)?;
-        Ok(Tensor::from_data(
-            TensorData::new(values, shape),
-            self.device,
-        ))
-    }
-
-    fn values(&mut self, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
-        (self.progress)(Progress::Loading {
-            tensor: name,
-            done: self.done,
-            total: self.total,
-        });
-        self.done += 1;
-        let values = self.source.read(name)?;
-        let count = values.iter().filter(|v| !v.is_finite()).count();
-        if count > 0 {
-            return Err(crate::Error::NotFinite {
-                name: name.to_owned(),
-                count,
-            });
-        }
-        // The shape was checked against the configuration before anything was read.
-        let shape = self.source.shape(name).unwrap_or_default();
-        Ok((values, shape))
-    }
-
-    fn matrix(&mut self, name: &str) -> Result<Tensor<2>> {
-        self.read(name)
-    }
-
-    fn norm(&mut self, name: &str, config: &Config) -> Result<RmsNorm> {
-        Ok(RmsNorm {
-            weight: self.read(name)?,
-            eps: config.rms_norm_eps,
-        })
-    }
-
-    fn linear(&mut self, name: &str, bias: bool) -> Result<Linear> {
-        let (values, shape) = self.values(&format!("{name}.weight"))?;
-        let (rows, columns) = (shape[0], shape[1]);
-        let mut turned = vec![0.0; values.len()];
-        transpose::transpose(&values, &mut turned, columns, rows);
-        let turned = TensorData::new(turned, [columns, rows]);
-        Ok(Linear {
-            weight: Tensor::<2>::from_data(turned, self.device).transpose(),
-            bias: if bias {
-                Some(self.read(&format!("{name}.bias"))?)
-            } else {
-                None
-            },
-        })
-    }
-
-    fn block(&mut self, config: &Config, layer: usize) -> Result<Block> {
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let bias = config.qkv_bias;
-        Ok(Block {
-            input_norm: self.norm(&name("input_layernorm.weight"), config)?,
-            query: self.linear(&name("self_attn.q_proj"), bias)?,
-            key: self.linear(&name("self_attn.k_proj"), bias)?,
-            value: self.linear(&name("self_attn.v_proj"), bias)?,
-            output: self.linear(&name("self_attn.o_proj"), false)?,
-            ffn_norm: self.norm(&name("post_attention_layernorm.weight"), config)?,
-            gate: self.linear(&name("mlp.gate_proj"), false)?,
-            up: self.linear(&name("mlp.up_proj"), false)?,
-            down: self.linear(&name("mlp.down_proj"), false)?,
-        })
     }
 }

@@ -33,6 +33,7 @@ mod overlay;
 mod prompt;
 mod rope;
 mod source;
+mod weights;
 
 pub use atomic::replace_file;
 pub use cache::KvCache;

@@ -10,6 +10,7 @@ use crate::decoder::{Decoder, Pass};
 use crate::generate::argmax;
 use crate::layout::{Layout, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
+use crate::weights::Weights;
 use crate::{Config, Error, Overlay, Progress, Result};
 
 /// Everything that enters the edited matrix, and the residual stream its output is added to.
@@ -68,7 +69,10 @@ impl Model {
             .as_ref()
             .map(ChatTemplate::compile)
             .transpose()?;
-        let decoder = Decoder::load(files.config, files.tensors.as_mut(), device, progress)?;
+        let (tensors, converted) = (files.tensors.as_mut(), files.converted.as_deref());
+        let weights = Weights::open(&files.config, tensors, converted, progress)?;
+        let decoder = Decoder::load(files.config.clone(), &weights, device)?;
+        drop(weights);
         Ok(Self {
             name: files.name,
             sha256: files.sha256,

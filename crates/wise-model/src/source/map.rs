@@ -23,7 +23,7 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io
 }
 
 /// Maps a file for reading.
-pub(super) fn map(path: &Path) -> Result<Mmap> {
+pub(crate) fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(io_error("open", path))?;
     map_file(&file).map_err(io_error("map", path))
 }

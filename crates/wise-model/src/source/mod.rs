@@ -10,10 +10,10 @@ mod fetch;
 mod gguf;
 mod hub;
 mod huggingface;
-mod map;
+pub(crate) mod map;
 mod report;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 
@@ -73,6 +73,9 @@ pub struct ModelFiles {
     pub tensors: Box<dyn TensorSource>,
     /// SHA-256 of the weight file; of several shards, of their SHA-256 texts in order of name.
     pub sha256: String,
+    /// Where the weights are kept as the decoder holds them, so that they are converted only once; `None` to convert
+    /// them every time, in memory.
+    pub converted: Option<PathBuf>,
 }
 
 /// What is being waited for while a model is opened or loaded.
@@ -121,15 +124,20 @@ type Report<'a> = &'a mut dyn FnMut(Progress<'_>);
 /// missing or malformed, or if its architecture or settings are not ones that this crate runs.
 pub fn open(name: &str, progress: Report<'_>) -> Result<ModelFiles> {
     let path = locate(name, progress)?;
-    if path.is_dir() {
-        huggingface::open(name, &path, progress)
+    let files = if path.is_dir() {
+        huggingface::open(name, &path, progress)?
     } else if gguf::is_gguf(&path)? {
-        gguf::open(name, &path, progress)
+        gguf::open(name, &path, progress)?
     } else {
-        Err(Error::UnknownModel {
+        return Err(Error::UnknownModel {
             got: name.to_owned(),
-        })
-    }
+        });
+    };
+    let converted = format!("{}.safetensors", files.sha256);
+    Ok(ModelFiles {
+        converted: Some(cache_dir().join("converted").join(converted)),
+        ..files
+    })
 }
 
 /// The file or folder that `name` stands for, downloaded if need be.

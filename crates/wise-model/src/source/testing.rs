@@ -6,7 +6,7 @@ use super::{TensorSource, expected_tensors};
 use crate::{Config, Family, Result};
 
 /// Two layers, two query heads over one key and value head, tied head.
-pub(super) fn tiny_config() -> Config {
+pub(crate) fn tiny_config() -> Config {
     Config {
         family: Family::Llama,
         vocab_size: 5,

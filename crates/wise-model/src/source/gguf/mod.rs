@@ -55,6 +55,7 @@ pub(super) fn open(name: &str, path: &Path, progress: Report<'_>) -> Result<Mode
         eos,
         tensors,
         sha256,
+        converted: None,
     })
 }
 

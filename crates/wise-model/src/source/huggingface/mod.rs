@@ -35,6 +35,7 @@ pub(super) fn open(name: &str, folder: &Path, progress: Report<'_>) -> Result<Mo
         eos,
         tensors,
         sha256,
+        converted: None,
     })
 }
 
