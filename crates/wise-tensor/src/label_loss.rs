@@ -1,7 +1,9 @@
 //! Cross entropy under a vocabulary-wide head, with its gradient.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
+
+use crate::on_cpu::{floats, is_cpu, tensor};
 
 /// The loss of some labels.
 #[derive(Debug, Clone)]
@@ -46,16 +48,6 @@ pub fn label_loss(
     }
 }
 
-#[cfg(feature = "cpu")]
-fn is_cpu(device: &Device) -> bool {
-    *device == Device::flex()
-}
-
-#[cfg(not(feature = "cpu"))]
-fn is_cpu(_: &Device) -> bool {
-    false
-}
-
 /// Losses, and the gradient with respect to the logits, written over them.
 fn on_cpu(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
     let (shape, device) = (logits.dims(), logits.device());
@@ -65,15 +57,7 @@ fn on_cpu(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, Tens
         .zip(labels.par_iter().zip(weights))
         .map(|(row, (&label, &weight))| descend(row, label as usize, weight))
         .collect();
-    (
-        nll,
-        Tensor::from_data(TensorData::new(logits, shape), &device),
-    )
-}
-
-fn floats(x: Tensor<2>) -> Vec<f32> {
-    let data = x.into_data().convert::<f32>();
-    data.try_into_vec().expect("converted to f32")
+    (nll, tensor(logits, shape, &device))
 }
 
 /// Turns the logits of one label into the gradient of its weighted loss; returns the loss without the weight.

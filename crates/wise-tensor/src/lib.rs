@@ -19,9 +19,12 @@
 mod device;
 mod error;
 mod label_loss;
+mod on_cpu;
 mod ops;
+mod step;
 
 pub use device::DeviceName;
 pub use error::{Error, Result};
 pub use label_loss::{LabelLoss, label_loss};
-pub use ops::{clamp_around, masked_sgd_step, mean_of_positive, row_norms};
+pub use ops::{clamp_around, mean_of_positive, row_norms};
+pub use step::{Adam, Step, masked_sgd_step};

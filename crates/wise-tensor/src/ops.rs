@@ -20,28 +20,6 @@ pub fn mean_of_positive(x: Tensor<1>) -> Tensor<1> {
     burn::tensor::activation::relu(x).sum() / count.clamp_min(1.0)
 }
 
-/// One step of stochastic gradient descent inside a subspace: `w - rate * (mask * gradient + decay * w)`,
-/// the decay inside the mask too unless `decay_outside_mask`.
-///
-/// All tensors are `[out, in]`; `mask` is 0 or 1.
-pub fn masked_sgd_step(
-    weight: Tensor<2>,
-    gradient: Tensor<2>,
-    mask: &Tensor<2>,
-    rate: f64,
-    decay: f64,
-    decay_outside_mask: bool,
-) -> Tensor<2> {
-    let step = if decay_outside_mask {
-        gradient * mask.clone() + weight.clone() * decay
-    } else if decay == 0.0 {
-        gradient * mask.clone()
-    } else {
-        (gradient + weight.clone() * decay) * mask.clone()
-    };
-    weight - step * rate
-}
-
 /// Moves every element of `weight` to within `limit` of the same element of `centre`.
 pub fn clamp_around(weight: Tensor<2>, centre: &Tensor<2>, limit: f64) -> Tensor<2> {
     (weight - centre.clone()).clamp(-limit, limit) + centre.clone()
@@ -83,19 +61,6 @@ mod tests {
         assert_eq!(values(mean_of_positive(x)), [2.0]);
         let none = matrix(1, 2, vec![-1.0, 0.0]).reshape([2]);
         assert_eq!(values(mean_of_positive(none)), [0.0]);
-    }
-
-    #[test]
-    fn decay_stays_inside_the_mask_unless_told_otherwise() {
-        let weight = matrix(1, 2, vec![1.0, 1.0]);
-        let gradient = matrix(1, 2, vec![0.5, 0.5]);
-        let mask = matrix(1, 2, vec![1.0, 0.0]);
-        let step = |outside| {
-            let next = masked_sgd_step(weight.clone(), gradient.clone(), &mask, 1.0, 0.25, outside);
-            values(next.reshape([2]))
-        };
-        assert_eq!(step(false), [0.25, 1.0]);
-        assert_eq!(step(true), [0.25, 0.75]);
     }
 
     #[test]

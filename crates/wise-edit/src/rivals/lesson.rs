@@ -2,10 +2,13 @@
 
 use burn::tensor::Tensor;
 use wise_model::{EditSite, Model, Overlay, Row};
+use wise_tensor::Adam;
 
-use crate::adam::{Adam, BETAS};
 use crate::rivals::settings::Training;
 use crate::{Edit, Error, Result};
+
+/// beta 1 and beta 2 that the paper of Adam recommends.
+const BETAS: [f64; 2] = [0.9, 0.999];
 
 /// One edit as tokens: the prompt, then the target.
 #[derive(Debug)]

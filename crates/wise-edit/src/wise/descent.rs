@@ -1,9 +1,8 @@
 //! Steps of the side memory down the gradient, inside its subspace.
 
 use burn::tensor::Tensor;
-use wise_tensor::{clamp_around, masked_sgd_step};
+use wise_tensor::{Adam, Step, masked_sgd_step};
 
-use crate::adam::Adam;
 use crate::wise::{Optimizer, WiseConfig};
 
 /// Descends one edit's loss.
@@ -32,19 +31,14 @@ impl<'a> Descent<'a> {
             Optimizer::Sgd => gradient,
             Optimizer::Adam => self.adam.direction(gradient),
         };
-        let next = masked_sgd_step(
-            matrix,
-            direction,
-            self.mask,
-            self.rate(),
-            self.config.weight_decay,
-            self.config.decay_outside_mask,
-        );
+        let step = Step {
+            rate: self.rate(),
+            decay: self.config.weight_decay,
+            decay_outside_mask: self.config.decay_outside_mask,
+            limit: self.config.norm_constraint,
+        };
         self.steps += 1;
-        match self.config.norm_constraint {
-            Some(limit) => clamp_around(next, &self.main, limit),
-            None => next,
-        }
+        masked_sgd_step(matrix, direction, self.mask, &self.main, &step)
     }
 
     /// Falls linearly from `edit_lr` to its share `lr_floor`.

@@ -1,0 +1,22 @@
+//! Values of tensors that are in the memory of the CPU, for what is one pass there and many on a device.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+#[cfg(feature = "cpu")]
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+#[cfg(not(feature = "cpu"))]
+pub(crate) fn is_cpu(_: &Device) -> bool {
+    false
+}
+
+pub(crate) fn floats(x: Tensor<2>) -> Vec<f32> {
+    let data = x.into_data().convert::<f32>();
+    data.try_into_vec().expect("converted to f32")
+}
+
+pub(crate) fn tensor(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
