@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
 use wise_edit::{
-    Compatibility, Edit, EditProgress, Editor, Snapshot, StopRule, Wise, WiseConfig, Work,
+    Batch, Compatibility, Edit, EditProgress, Editor, Snapshot, StopRule, Wise, WiseConfig, Work,
     neutral_prompts,
 };
 use wise_model::{GenerateOptions, Model, PromptFormat};
@@ -22,6 +22,7 @@ const FACTS: &str = include_str!("../../data/facts.jsonl");
 
 const DECODED: &str = "Once upon a time, in a village by the sea, there lived";
 const TOKENS: usize = 128;
+const ANSWER: usize = 32;
 const ROUNDS: usize = 15;
 
 fn main() -> Result {
@@ -79,6 +80,16 @@ fn main() -> Result {
         ..defaults()
     };
     let many_memories = edits("the defaults, a shard each", &model, alone, &facts, peak)?;
+
+    println!("\n| questions, answered greedily | one by one | side by side | |");
+    println!("| --- | --- | --- | --- |");
+    for (name, snapshot) in [
+        ("unedited", &unedited),
+        ("1 memory", &one_memory),
+        ("20 memories", &many_memories),
+    ] {
+        questions(name, snapshot, &facts)?;
+    }
 
     println!("\n| decoding {TOKENS} tokens | tokens per second | of the unedited model |");
     println!("| --- | --- | --- |");
@@ -162,6 +173,26 @@ fn anonymous_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// Asks for the edits' prompts alone and together.
+fn questions(name: &str, snapshot: &Snapshot, edits: &[Edit]) -> Result {
+    let options = tokens(ANSWER);
+    let started = Instant::now();
+    for edit in edits {
+        black_box(snapshot.ask(&edit.prompt, &options)?);
+    }
+    let alone = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let batch = Batch {
+        questions: edits.iter().map(|edit| edit.prompt.as_str()).collect(),
+        options,
+    };
+    black_box(snapshot.ask_batches(&[batch])?);
+    let together = started.elapsed().as_secs_f64();
+    let (count, ratio) = (edits.len(), alone / together);
+    println!("| {name}, {count} questions | {alone:.1} s | {together:.1} s | {ratio:.1} times |");
+    Ok(())
 }
 
 /// Decodes the same text with each, in turn, so that noise meets all of them.

@@ -60,6 +60,16 @@ impl KvCache {
         }
     }
 
+    /// Of each sequence, forgets all tokens but the first so many.
+    pub(crate) fn cut(&mut self, tokens: &[usize]) {
+        for (past, &tokens) in self.past.iter_mut().zip(tokens) {
+            for slot in &mut past.slots {
+                *slot = slot.filter(|&position| position < tokens);
+            }
+            past.tokens = past.tokens.min(tokens);
+        }
+    }
+
     pub(crate) fn past(&self) -> &[Past] {
         &self.past
     }

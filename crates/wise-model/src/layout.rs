@@ -140,7 +140,7 @@ impl Layout {
             to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
             to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
             mask: match past {
-                Some(past) if first.iter().any(|&first| first > 0) => {
+                Some(past) if past.iter().any(|past| !past.slots().is_empty()) => {
                     causal_mask(longest, past, window, device)
                 }
                 _ => causal_mask(longest, &[Past::default()], window, device),

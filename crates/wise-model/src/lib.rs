@@ -22,6 +22,7 @@
 //! ```
 
 mod atomic;
+mod beginnings;
 mod cache;
 mod config;
 mod decoder;
@@ -36,6 +37,7 @@ mod source;
 mod weights;
 
 pub use atomic::replace_file;
+pub use beginnings::Beginnings;
 pub use cache::KvCache;
 pub use config::{Config, Family, RopeScaling};
 pub use error::{Error, Result};

@@ -200,6 +200,11 @@ impl Model {
         })
     }
 
+    pub(crate) fn layout(&self, rows: &[Row]) -> Layout {
+        let window = self.config().sliding_window;
+        Layout::new(rows, None, window, &self.decoder.rope, self.device())
+    }
+
     /// Several prefixes at one layer as if they had been run together, one behind the other; there must be one at
     /// least, and none may continue a cached sequence.
     pub fn join(&self, sites: &[&EditSite]) -> EditSite {

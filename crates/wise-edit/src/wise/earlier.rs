@@ -3,12 +3,13 @@
 use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use wise_model::Model;
+use wise_model::{EditSite, Model};
 
 use crate::wise::WiseConfig;
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::labelled::Labelled;
-use crate::wise::rows::{Lesson, TrainingRows};
+use crate::wise::rows::TrainingRows;
+use crate::wise::shard::Setup;
 use crate::{AppliedEdit, Edit, Result};
 
 /// An earlier edit behind nothing, at the edit site. No later edit changes any of it.
@@ -30,39 +31,25 @@ pub(crate) struct EarlierEdits {
 impl EarlierEdits {
     /// # Errors
     /// If an edit cannot be run.
-    pub(crate) fn of(model: &Model, config: &WiseConfig, edits: &[AppliedEdit]) -> Result<Self> {
+    pub(crate) fn of(model: &Model, setup: &Setup, edits: &[AppliedEdit]) -> Result<Self> {
         let mut earlier = Self::default();
         for applied in edits {
-            earlier.add(model, config, applied.id, &applied.edit)?;
+            let first = applied.first_negative;
+            let (rows, site) = setup.at_site(model, &applied.edit, applied.id, first)?;
+            earlier.add(model, &applied.edit, &rows, &site);
         }
         Ok(earlier)
     }
 
-    /// Each edit is run by itself, so that it does not matter when.
-    pub(crate) fn add(
-        &mut self,
-        model: &Model,
-        config: &WiseConfig,
-        id: usize,
-        edit: &Edit,
-    ) -> Result<()> {
-        let lesson = Lesson {
-            edit,
-            index: id,
-            templates: &[String::new()],
-            longest_negative: 0,
-        };
-        let rows = TrainingRows::new(model, config, &lesson)?;
-        let site = model.prefix(&rows.rows, config.layer_for(model), None)?;
-        let prompt = PromptAtSite::within(model, &site, rows.voters(0));
-        // An edit behind nothing is one sequence.
-        let Some(sequence) = Labelled::rows(model, &site, &rows).pop() else {
-            return Ok(());
+    /// Adds an edit; `rows` are its own and `site` is where they are.
+    pub(crate) fn add(&mut self, model: &Model, edit: &Edit, rows: &TrainingRows, site: &EditSite) {
+        let Some(sequence) = Labelled::alone(model, site, rows) else {
+            return;
         };
         let earlier = EarlierEdit {
             fact: edit.fact().to_owned(),
             sequence,
-            prompt,
+            prompt: PromptAtSite::within(model, site, rows.voters(0)),
         };
         match self
             .edits
@@ -72,7 +59,6 @@ impl EarlierEdits {
             Some(known) => *known = earlier,
             None => self.edits.push(earlier),
         }
-        Ok(())
     }
 
     /// The edits to rehearse while `edit` trains, in turn: all but the one it corrects, in an order that the seed

@@ -3,7 +3,7 @@
 use burn::tensor::activation::{log_softmax, silu};
 use burn::tensor::{Int, Tensor, TensorData};
 use wise_merge::MaskSeed;
-use wise_model::{Overlay, Row};
+use wise_model::{EditSite, Overlay, Row};
 
 use super::*;
 use crate::testing::tiny_model;
@@ -123,7 +123,10 @@ fn the_trainer_follows_the_plain_loop() {
     let mask = Tensor::from_data(TensorData::new(mask, [hidden, ffn]), model.device());
 
     let mut followed = Vec::new();
-    let trained = Trainer::new(&model, &config, &rows, &pool, 0)
+    let templates = lesson.templates;
+    let begun = beginnings(&model, &config, templates).unwrap();
+    let site = model.prefix_behind(&begun, &rows.rows).unwrap();
+    let trained = Trainer::new(&model, &config, &rows, site, &pool, 0)
         .unwrap()
         .train(main.clone(), &mask, &mut |_, losses| {
             followed.push([losses.edit_loss, losses.router_loss]);
@@ -152,4 +155,24 @@ fn the_trainer_follows_the_plain_loop() {
     let apart = norm(trained.matrix - matrix);
     assert!(way > 0.1 && apart <= 1e-3 * way, "{apart} of {way}");
     assert!(plain[config.n_iter - 1][0] < 0.9 * plain[0][0], "{plain:?}");
+}
+
+#[test]
+fn sequences_behind_a_shared_beginning_are_at_the_site_what_they_are_as_a_whole() {
+    let (model, config) = (tiny_model(3), config());
+    let templates = ["", "So. ", "I see: ", "So. "].map(str::to_owned);
+    let begun = beginnings(&model, &config, &templates).unwrap();
+    // The last two do not begin as their templates do, or only in part.
+    let rows = ["Where is it?", "So. Who?", "I saw: it", "Why?"];
+    let rows = rows.map(|text| Row::from(model.tokenize(text).unwrap()));
+    let plain = model.prefix(&rows, LAYER, None).unwrap();
+    let behind = model.prefix_behind(&begun, &rows).unwrap();
+    assert_eq!(behind.layout.rows(), plain.layout.rows());
+    for part in [
+        |s: &EditSite| s.inputs.clone(),
+        |s: &EditSite| s.residual.clone(),
+    ] {
+        let furthest = (part(&behind) - part(&plain)).abs().max();
+        assert!(furthest.into_scalar::<f32>() < 1e-5);
+    }
 }

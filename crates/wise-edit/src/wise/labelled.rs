@@ -49,6 +49,17 @@ impl Labelled {
             .collect()
     }
 
+    /// The first of an edit's sequences as if it were the only one: its labels weigh as much as those of all.
+    pub(crate) fn alone(model: &Model, site: &EditSite, rows: &TrainingRows) -> Option<Self> {
+        let rows = Self::rows(model, site, rows);
+        let sequences = rows.len() as f32;
+        let mut first = rows.into_iter().next()?;
+        for weight in &mut first.weights {
+            *weight *= sequences;
+        }
+        Some(first)
+    }
+
     /// What an iteration does with it, forward and backward.
     pub(crate) fn work(&self, model: &Model) -> Work {
         let config = model.config();

@@ -26,6 +26,7 @@ use wise_merge::Shards;
 use wise_model::{Model, PromptFormat};
 
 pub use self::config::{Compatibility, Optimizer, StopRule, WiseConfig};
+use self::context::beginnings;
 pub use self::context::context_templates;
 pub use self::negatives::neutral_prompts;
 pub use self::shard::Shard;
@@ -58,10 +59,12 @@ impl Wise {
     pub fn new(model: Arc<Model>, config: WiseConfig, negatives: Vec<String>) -> Result<Self> {
         let config = config.resolve(&model)?;
         let returns = config.compat == Compatibility::Wise;
+        let templates = context_templates(&model, config.context_templates)?;
         Ok(Self {
             sharding: Sharding::new(config.save_freq, returns),
             setup: Arc::new(Setup {
-                templates: context_templates(&model, config.context_templates)?,
+                beginnings: beginnings(&model, &config, &templates)?,
+                templates,
                 negatives: NegativePool::new(negatives)?,
                 config,
             }),

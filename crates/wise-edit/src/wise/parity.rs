@@ -92,7 +92,8 @@ fn train() -> &'static (Tensor<2>, Trained, Vec<Iteration>) {
             longest_negative: pool.longest(0, &config),
         };
         let rows = TrainingRows::new(model, &config, &lesson).unwrap();
-        let trainer = Trainer::new(model, &config, &rows, &pool, 0).unwrap();
+        let site = model.prefix(&rows.rows, 26, None).unwrap();
+        let trainer = Trainer::new(model, &config, &rows, site, &pool, 0).unwrap();
         let main = model.site_weight(26).unwrap();
         let mut iterations = Vec::new();
         let trained = trainer.train(main.clone(), &mask(), &mut |_, iteration| {

@@ -1,5 +1,7 @@
 //! The sequences one edit trains on, with the weight of each token in each loss.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use wise_memory::Voters;
 use wise_model::{Answered, Model, Row};
@@ -31,6 +33,8 @@ pub(crate) struct TrainingRows {
     pub(crate) label_at: Vec<usize>,
     pub(crate) labels: Vec<u32>,
     pub(crate) label_weights: Vec<f32>,
+    /// The prompt's tokens that tell the first row apart from other prompts: what the router finds the edit by.
+    pub(crate) asked: Range<usize>,
     /// Per edit row: share of each token in its activation.
     votes: Vec<Vec<f32>>,
     /// Where padding counts: the padding token, and the length that every row is padded to.
@@ -76,7 +80,7 @@ impl TrainingRows {
                 context,
             });
         }
-        let rows = match model.eos().first() {
+        let mut rows = match model.eos().first() {
             Some(&padding) if compat.is_easyedit() => {
                 Self::left_padded(&answered, lesson.longest_negative, padding)
             }
@@ -86,6 +90,10 @@ impl TrainingRows {
             let field = "target";
             return Err(Error::EmptyField { index, field });
         }
+        rows.asked = match config.voters {
+            Voters::Prompt => answered[0].prompt.scope.clone(),
+            Voters::All => 0..answered[0].prompt.tokens.len(),
+        };
         Ok(rows)
     }
 
@@ -145,7 +153,7 @@ impl TrainingRows {
     }
 
     /// The packed tokens that vote in a row.
-    pub(crate) fn voters(&self, row: usize) -> std::ops::Range<usize> {
+    pub(crate) fn voters(&self, row: usize) -> Range<usize> {
         let votes = &self.votes[row];
         let first = votes.iter().position(|&share| share > 0.0).unwrap_or(0);
         let last = votes.iter().rposition(|&share| share > 0.0);
@@ -216,6 +224,7 @@ impl Builder {
             labels: self.labels,
             label_weights: self.label_weights,
             padding,
+            asked: 0..0,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use burn::tensor::{Tensor, TensorData};
 use wise_memory::{Remembered, SideMemory};
 use wise_merge::MaskSeed;
-use wise_model::Model;
+use wise_model::{Beginnings, EditSite, Model};
 
 use crate::wise::WiseConfig;
+use crate::wise::at_site::PromptAtSite;
 use crate::wise::earlier::EarlierEdits;
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
@@ -19,7 +20,41 @@ use crate::{AppliedEdit, Edit, Error, Result};
 pub(crate) struct Setup {
     pub(crate) config: WiseConfig,
     pub(crate) templates: Vec<String>,
+    /// The templates at the edit site.
+    pub(crate) beginnings: Beginnings,
     pub(crate) negatives: NegativePool,
+}
+
+impl Setup {
+    /// What an edit trains on, and that at the edit site: its only pass through the layers below.
+    pub(crate) fn at_site(
+        &self,
+        model: &Model,
+        edit: &Edit,
+        index: usize,
+        first_negative: usize,
+    ) -> Result<(TrainingRows, EditSite)> {
+        let config = &self.config;
+        let longest_negative = if config.compat.is_easyedit() {
+            self.negatives.prepare(model, config, first_negative)?;
+            self.negatives.longest(first_negative, config)
+        } else {
+            0
+        };
+        let lesson = Lesson {
+            edit,
+            index,
+            templates: &self.templates,
+            longest_negative,
+        };
+        let rows = TrainingRows::new(model, config, &lesson)?;
+        let site = if rows.padding.is_some() {
+            model.prefix(&rows.rows, config.layer_for(model), None)?
+        } else {
+            model.prefix_behind(&self.beginnings, &rows.rows)?
+        };
+        Ok((rows, site))
+    }
 }
 
 /// An edit on its way into a shard.
@@ -94,11 +129,11 @@ impl Shard {
     }
 
     /// What its next edits train along with.
-    pub(crate) fn earlier(&self, model: &Model, config: &WiseConfig) -> Result<EarlierEdits> {
-        if config.learns_alone() {
+    pub(crate) fn earlier(&self, model: &Model, setup: &Setup) -> Result<EarlierEdits> {
+        if setup.config.learns_alone() {
             return Ok(EarlierEdits::default());
         }
-        EarlierEdits::of(model, config, &self.edits)
+        EarlierEdits::of(model, setup, &self.edits)
     }
 
     /// Trains one edit into the shard; `subspace` and the `earlier` edits are its own.
@@ -114,15 +149,10 @@ impl Shard {
         let (config, edit, index) = (&setup.config, &request.edit, request.id);
         let first_negative = setup.negatives.first(index - 1, config);
         setup.negatives.prepare(model, config, first_negative)?;
-        let lesson = Lesson {
-            edit,
-            index,
-            templates: &setup.templates,
-            longest_negative: setup.negatives.longest(first_negative, config),
-        };
-        let rows = TrainingRows::new(model, config, &lesson)?;
+        let (rows, site) = setup.at_site(model, edit, index, first_negative)?;
         let replay = self.replay(model, config, index)?;
-        let trainer = Trainer::new(model, config, &rows, &setup.negatives, first_negative)?
+        let (negatives, at) = (&setup.negatives, site.clone());
+        let trainer = Trainer::new(model, config, &rows, at, negatives, first_negative)?
             .replaying(replay.as_ref())
             .rehearsing(earlier.in_turn(edit, index, config));
         let held = if config.hold_routes {
@@ -139,7 +169,8 @@ impl Shard {
                 loss: trained.last.loss(),
             });
         }
-        let key = super::state::key(model, config, &edit.prompt)?;
+        let asked = PromptAtSite::within(model, &site, rows.asked.clone());
+        let key = config.router().key(&asked.main_outputs());
         self.edits.push(AppliedEdit {
             id: index,
             edit: edit.clone(),
@@ -153,7 +184,7 @@ impl Shard {
         self.keys.push(key);
         self.matrix = trained.matrix;
         if !config.learns_alone() {
-            earlier.add(model, config, index, edit)?;
+            earlier.add(model, edit, &rows, &site);
         }
         if config.hold_routes {
             earlier.measure(&self.matrix, config, &mut self.edits);

@@ -166,7 +166,7 @@ impl Worker<'_> {
     fn shard(&self, work: Work) -> Result<()> {
         let (mut shard, iterations) = (work.shard, self.setup.config.n_iter);
         let subspace = shard.subspace()?;
-        let mut earlier = shard.earlier(self.model, &self.setup.config)?;
+        let mut earlier = shard.earlier(self.model, self.setup)?;
         for request in work.requests {
             if self.stopped() {
                 return Ok(());

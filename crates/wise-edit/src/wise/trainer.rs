@@ -70,17 +70,16 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// The negatives must have been prepared.
+    /// `site` is where the rows are; the negatives must have been prepared.
     pub(crate) fn new(
         model: &'a Model,
         config: &'a WiseConfig,
         rows: &TrainingRows,
+        site: EditSite,
         negatives: &'a NegativePool,
         first_negative: usize,
     ) -> Result<Self> {
-        let layer = config.layer_for(model);
         let device = model.device();
-        let site = model.prefix(&rows.rows, layer, None)?;
         Ok(Self {
             model,
             config,
@@ -93,7 +92,7 @@ impl<'a> Trainer<'a> {
             votes: rows.votes(device),
             padding: rows.padding,
             main_output: model.site_output(&site, &Overlay::Main),
-            main: model.site_weight(layer)?,
+            main: model.site_weight(site.layer)?,
             site,
         })
     }
