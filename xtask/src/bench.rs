@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::error::Result;
-use crate::process::{cargo, run, target};
+use crate::process::{built, cargo, run};
 
 /// Runs them all. benches/README.md says how to read them.
 pub(crate) fn bench() -> Result {
@@ -11,7 +11,5 @@ pub(crate) fn bench() -> Result {
         "bench --workspace --bench threads --profile dev -- --measurement-time 1.5 --warm-up-time 0.3",
     ))?;
     run(&mut cargo("build --workspace --bin wise-bench"))?;
-    let name = format!("wise-bench{}", std::env::consts::EXE_SUFFIX);
-    let program = target()?.join("debug").join(name);
-    run(&mut Command::new(program))
+    run(&mut Command::new(built("wise-bench")?))
 }

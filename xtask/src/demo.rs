@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::process::{cargo, output, root, run as run_command, target};
+use crate::process::{built, cargo, output, root, run as run_command, target};
 
 /// A fact that the model gets wrong, and the same question in other words.
 struct Fact {
@@ -89,9 +89,8 @@ impl Wise {
         let folder = target.join("demo");
         std::fs::create_dir_all(&folder)
             .map_err(|e| Error::failed(format!("cannot create {}: {e}", folder.display())))?;
-        let name = format!("wise{}", std::env::consts::EXE_SUFFIX);
         Ok(Self {
-            program: target.join("debug").join(name),
+            program: built("wise")?,
             folder,
         })
     }

@@ -7,6 +7,7 @@ mod demo;
 mod error;
 mod guards;
 mod licences;
+mod near_misses;
 mod process;
 mod test;
 
@@ -24,6 +25,8 @@ Usage: cargo xtask <command>
   test --quick    without the tests that need the real model; no network needed
   ci              everything that a change has to pass, in the order of .ci/run
   bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
+  near-misses A B C   for each ZsRE record of A, the same question about a subject of B: records with near-miss
+                  locality, written to C for wise eval --format jsonl
   licences        whether the licence of every dependency is one we allow
   help            this text
 
@@ -47,7 +50,10 @@ fn run(arguments: &[String]) -> Result {
     let (command, rest) = match arguments {
         [] => {
             let got = "no command".to_owned();
-            return Err(Error::usage(got, "demo, test, ci, bench, licences or help"));
+            return Err(Error::usage(
+                got,
+                "demo, test, ci, bench, near-misses, licences or help",
+            ));
         }
         [command, rest @ ..] => (command.as_str(), rest),
     };
@@ -56,6 +62,7 @@ fn run(arguments: &[String]) -> Result {
         "test" => test::run(rest),
         "bench" => no_arguments(rest).and_then(|()| bench::bench()),
         "ci" => no_arguments(rest).and_then(|()| ci::run()),
+        "near-misses" => near_misses::run(rest),
         "licences" => no_arguments(rest).and_then(|()| licences::run()),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
@@ -63,7 +70,7 @@ fn run(arguments: &[String]) -> Result {
         }
         other => Err(Error::usage(
             format!("unknown command {other:?}"),
-            "demo, test, ci, bench, licences or help",
+            "demo, test, ci, bench, near-misses, licences or help",
         )),
     }
 }

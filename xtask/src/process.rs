@@ -34,6 +34,12 @@ pub(crate) fn target() -> Result<PathBuf> {
         .into())
 }
 
+/// A program of this workspace that has been built.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    Ok(target()?.join("debug").join(name))
+}
+
 /// Runs a command with its output shown.
 pub(crate) fn run(command: &mut Command) -> Result {
     let shown = describe(command);
