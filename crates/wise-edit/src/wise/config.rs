@@ -176,6 +176,9 @@ pub struct WiseConfig {
     /// Earlier edits of the same shard that take part in each iteration, in turn, so that they are not undone;
     /// together they weigh as much as the edit. The two originals have none.
     pub rehearsed_edits: usize,
+    /// Near misses per edit: its prompt about other subjects, of which the router learns that they are to be left
+    /// alone. Four times as many of the shard's earlier edits take part in each iteration, in turn.
+    pub near_misses: usize,
     /// How often, once an edit has settled, all earlier edits of its shard are looked at and those that no longer
     /// hold are trained along with it until they do. The two originals never look.
     pub sweeps: usize,
@@ -225,6 +228,7 @@ impl Default for WiseConfig {
             replay: false,
             negatives_per_step: 64,
             rehearsed_edits: 12,
+            near_misses: 8,
             sweeps: 2,
             hold_routes: true,
             seed: 0,
@@ -264,6 +268,7 @@ impl WiseConfig {
                 top_one: TopOne::Activation,
                 negatives_per_step: 1,
                 rehearsed_edits: 0,
+                near_misses: 0,
                 sweeps: 0,
                 hold_routes: false,
                 prompt_format: Some(PromptFormat::Raw),

@@ -8,6 +8,7 @@ use wise_model::{EditSite, Model};
 use crate::wise::WiseConfig;
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::labelled::Labelled;
+use crate::wise::near_misses::near_misses;
 use crate::wise::rows::TrainingRows;
 use crate::wise::shard::Setup;
 use crate::{AppliedEdit, Edit, Result};
@@ -17,6 +18,7 @@ pub(crate) struct EarlierEdit {
     fact: String,
     pub(crate) sequence: Labelled,
     prompt: PromptAtSite,
+    near_misses: Vec<PromptAtSite>,
 }
 
 /// The edits of a shard so far, of a prompt edited twice the newest.
@@ -36,13 +38,21 @@ impl EarlierEdits {
         for applied in edits {
             let first = applied.first_negative;
             let (rows, site) = setup.at_site(model, &applied.edit, applied.id, first)?;
-            earlier.add(model, &applied.edit, &rows, &site);
+            let near_misses = near_misses(model, &setup.config, &applied.edit, applied.id)?;
+            earlier.add(model, &applied.edit, &rows, &site, near_misses);
         }
         Ok(earlier)
     }
 
     /// Adds an edit; `rows` are its own and `site` is where they are.
-    pub(crate) fn add(&mut self, model: &Model, edit: &Edit, rows: &TrainingRows, site: &EditSite) {
+    pub(crate) fn add(
+        &mut self,
+        model: &Model,
+        edit: &Edit,
+        rows: &TrainingRows,
+        site: &EditSite,
+        near_misses: Vec<PromptAtSite>,
+    ) {
         let Some(sequence) = Labelled::alone(model, site, rows) else {
             return;
         };
@@ -50,6 +60,7 @@ impl EarlierEdits {
             fact: edit.fact().to_owned(),
             sequence,
             prompt: PromptAtSite::within(model, site, rows.voters(0)),
+            near_misses,
         };
         match self
             .edits
@@ -74,6 +85,12 @@ impl EarlierEdits {
             others.swap(left - 1, pick as usize);
         }
         others
+    }
+
+    /// The near misses of all earlier edits but the one that `edit` corrects.
+    pub(crate) fn near_misses(&self, edit: &Edit) -> Vec<&PromptAtSite> {
+        let others = self.others(edit).into_iter();
+        others.flat_map(|earlier| &earlier.near_misses).collect()
     }
 
     /// The prompts whose routes are held while `edit` trains; none if there are none.

@@ -9,6 +9,7 @@ mod earlier;
 mod exact;
 mod labelled;
 mod memories;
+mod near_misses;
 mod negatives;
 #[cfg(test)]
 mod parity;

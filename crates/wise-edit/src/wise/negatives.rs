@@ -105,7 +105,12 @@ impl NegativePool {
         Ok(PromptAtSite::run(model, config, &prompts)?)
     }
 
-    fn chosen(&self, first: usize, iteration: usize, config: &WiseConfig) -> Vec<&PromptAtSite> {
+    pub(crate) fn chosen(
+        &self,
+        first: usize,
+        iteration: usize,
+        config: &WiseConfig,
+    ) -> Vec<&PromptAtSite> {
         self.of_step(first, iteration, config)
             .into_iter()
             .filter_map(|index| self.ready[index / GROUP].get()?.get(index % GROUP))
@@ -116,12 +121,6 @@ impl NegativePool {
     pub(crate) fn longest(&self, first: usize, config: &WiseConfig) -> usize {
         let chosen = self.chosen(first, 0, config);
         chosen.iter().map(|n| n.tokens()).max().unwrap_or(0)
-    }
-
-    /// Tokens of the prepared negatives of one iteration.
-    pub(crate) fn tokens(&self, first: usize, iteration: usize, config: &WiseConfig) -> usize {
-        let chosen = self.chosen(first, iteration, config);
-        chosen.iter().map(|n| n.tokens()).sum()
     }
 
     /// The prepared negatives of one iteration.

@@ -10,6 +10,7 @@ use wise_model::{Beginnings, EditSite, Model};
 use crate::wise::WiseConfig;
 use crate::wise::at_site::PromptAtSite;
 use crate::wise::earlier::EarlierEdits;
+use crate::wise::near_misses::near_misses;
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Lesson, TrainingRows};
@@ -155,6 +156,8 @@ impl Shard {
         let trainer = Trainer::new(model, config, &rows, at, negatives, first_negative)?
             .replaying(replay.as_ref())
             .rehearsing(earlier.in_turn(edit, index, config));
+        let near_misses = near_misses(model, config, edit, index)?;
+        let trainer = trainer.avoiding(&near_misses, earlier.near_misses(edit));
         let held = if config.hold_routes {
             earlier.routes(edit)
         } else {
@@ -184,7 +187,7 @@ impl Shard {
         self.keys.push(key);
         self.matrix = trained.matrix;
         if !config.learns_alone() {
-            earlier.add(model, edit, &rows, &site);
+            earlier.add(model, edit, &rows, &site, near_misses);
         }
         if config.hold_routes {
             earlier.measure(&self.matrix, config, &mut self.edits);

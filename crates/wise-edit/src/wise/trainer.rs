@@ -6,7 +6,7 @@ use wise_memory::Pooling;
 use wise_model::{EditSite, Model, Overlay};
 use wise_tensor::mean_of_positive;
 
-use crate::wise::at_site::PromptBatch;
+use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::descent::Descent;
 use crate::wise::earlier::EarlierEdit;
 use crate::wise::labelled::{Labelled, Share, Taped, dearest_labels, edit_loss};
@@ -60,6 +60,10 @@ pub(crate) struct Trainer<'a> {
     held: Option<PromptBatch>,
     site: EditSite,
     own: Vec<Labelled>,
+    /// Near misses of the edit.
+    near_misses: &'a [PromptAtSite],
+    /// Near misses of earlier edits, some of which take part in each iteration, in turn.
+    earlier_near_misses: Vec<&'a PromptAtSite>,
     /// Earlier edits of the shard, some of which take part in each iteration, in turn.
     rehearsal: Vec<&'a EarlierEdit>,
     votes: Tensor<2>,
@@ -87,6 +91,8 @@ impl<'a> Trainer<'a> {
             first_negative,
             replay: None,
             held: None,
+            near_misses: &[],
+            earlier_near_misses: Vec::new(),
             own: Labelled::rows(model, &site, rows),
             rehearsal: Vec::new(),
             votes: rows.votes(device),
@@ -106,6 +112,17 @@ impl<'a> Trainer<'a> {
     /// Also rehearses these edits, in turn.
     pub(crate) fn rehearsing(mut self, rehearsal: Vec<&'a EarlierEdit>) -> Self {
         self.rehearsal = rehearsal;
+        self
+    }
+
+    /// Also learns to leave these prompts alone, those of earlier edits in turn.
+    pub(crate) fn avoiding(
+        mut self,
+        own: &'a [PromptAtSite],
+        earlier: Vec<&'a PromptAtSite>,
+    ) -> Self {
+        self.near_misses = own;
+        self.earlier_near_misses = earlier;
         self
     }
 
@@ -239,9 +256,8 @@ impl<'a> Trainer<'a> {
         for share in shares {
             work += share.sequence.work(self.model);
         }
-        let negatives = self
-            .negatives
-            .tokens(self.first_negative, iteration, self.config);
+        let negatives = self.avoided(iteration).into_iter();
+        let negatives: usize = negatives.map(PromptAtSite::tokens).sum();
         let held = self.held.as_ref().map_or(0, PromptBatch::tokens);
         let routed = self.site.layout.tokens() + negatives + held;
         work.flops += 2 * routed as u64 * self.model.config().site_flops();
@@ -288,6 +304,18 @@ impl<'a> Trainer<'a> {
         (loss, activations)
     }
 
+    /// The prompts that shall be left alone in an iteration.
+    fn avoided(&self, iteration: usize) -> Vec<&PromptAtSite> {
+        let chosen = self
+            .negatives
+            .chosen(self.first_negative, iteration, self.config);
+        let earlier = &self.earlier_near_misses;
+        let count = (4 * self.config.near_misses).min(earlier.len());
+        let turn = (0..count).map(|i| earlier[(iteration * count + i) % earlier.len()]);
+        let own = self.near_misses.iter();
+        chosen.into_iter().chain(own).chain(turn).collect()
+    }
+
     /// `edit_distances` has the padding token's, where padding counts.
     fn negative_activations(
         &self,
@@ -295,9 +323,7 @@ impl<'a> Trainer<'a> {
         edit_distances: Tensor<1>,
         iteration: usize,
     ) -> Tensor<1> {
-        let batch = self
-            .negatives
-            .batch(self.first_negative, iteration, self.config, self.padding);
+        let batch = PromptBatch::new(&self.avoided(iteration), self.padding);
         let activations = batch.activations(matrix, self.config);
         match (self.padding, batch.padding_votes) {
             (Some(padding), Some(votes)) => {
