@@ -7,7 +7,7 @@ mod demo;
 mod error;
 mod guards;
 mod licences;
-mod near_misses;
+mod locality;
 mod process;
 mod test;
 
@@ -25,8 +25,8 @@ Usage: cargo xtask <command>
   test --quick    without the tests that need the real model; no network needed
   ci              everything that a change has to pass, in the order of .ci/run
   bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
-  near-misses A B C   for each ZsRE record of A, the same question about a subject of B: records with near-miss
-                  locality, written to C for wise eval --format jsonl
+  locality A B C  the ZsRE records of A with locality prompts from far to near, made from the records of B,
+                  written to C for wise eval --format jsonl
   licences        whether the licence of every dependency is one we allow
   help            this text
 
@@ -52,7 +52,7 @@ fn run(arguments: &[String]) -> Result {
             let got = "no command".to_owned();
             return Err(Error::usage(
                 got,
-                "demo, test, ci, bench, near-misses, licences or help",
+                "demo, test, ci, bench, locality, licences or help",
             ));
         }
         [command, rest @ ..] => (command.as_str(), rest),
@@ -62,7 +62,7 @@ fn run(arguments: &[String]) -> Result {
         "test" => test::run(rest),
         "bench" => no_arguments(rest).and_then(|()| bench::bench()),
         "ci" => no_arguments(rest).and_then(|()| ci::run()),
-        "near-misses" => near_misses::run(rest),
+        "locality" => locality::run(rest),
         "licences" => no_arguments(rest).and_then(|()| licences::run()),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
@@ -70,7 +70,7 @@ fn run(arguments: &[String]) -> Result {
         }
         other => Err(Error::usage(
             format!("unknown command {other:?}"),
-            "demo, test, ci, bench, near-misses, licences or help",
+            "demo, test, ci, bench, locality, licences or help",
         )),
     }
 }

@@ -26,7 +26,7 @@
 //! | part | is one of |
 //! | --- | --- |
 //! | protocol | `teacher_forced`, `generation`, `perplexity`, `likelihood` |
-//! | question | `edit` (reliability), `rephrase` (generalization), `locality`, `portability`, `ood` |
+//! | question | `edit` (reliability), `rephrase` (generalization), `locality`, `locality_` and a group of it, `portability`, `ood` |
 //! | metric | `token_accuracy`, `exact_match`, `f1`, `contains`, `agreement`, `accuracy`, all from 0 to 1; `perplexity`; `nll` (nats per token); `ngram_entropy` (bits) |
 //!
 //! A moment is `before` (the unedited model), `immediate` (right after the record's own edit) or `end` (after the

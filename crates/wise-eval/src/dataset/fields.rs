@@ -71,7 +71,11 @@ impl<'a> Fields<'a> {
             return Ok(Vec::new());
         };
         let answer = self.optional(answer)?;
-        Ok(vec![Probe { prompt, answer }])
+        Ok(vec![Probe {
+            prompt,
+            answer,
+            group: None,
+        }])
     }
 
     /// A value that is neither absent nor null nor a blank text.

@@ -18,6 +18,8 @@ const KEYS: [&str; 7] = [
 
 const PROBE_KEYS: [&str; 2] = ["prompt", "answer"];
 
+const UNRELATED_KEYS: [&str; 3] = ["prompt", "answer", "group"];
+
 pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
     let Edit {
         prompt,
@@ -63,13 +65,15 @@ fn unrelated(node: &Node) -> Result<Probe, Fault> {
         return Ok(Probe {
             prompt,
             answer: None,
+            group: None,
         });
     }
     let fields = node.object("a text or an object")?;
-    fields.only(&PROBE_KEYS)?;
+    fields.only(&UNRELATED_KEYS)?;
     Ok(Probe {
         prompt: fields.text("prompt")?,
         answer: fields.optional("answer")?,
+        group: fields.optional("group")?,
     })
 }
 
@@ -79,5 +83,6 @@ fn consequence(node: &Node) -> Result<Probe, Fault> {
     Ok(Probe {
         prompt: fields.text("prompt")?,
         answer: Some(fields.text("answer")?),
+        group: None,
     })
 }

@@ -28,5 +28,6 @@ fn probe(node: &Node) -> Result<Probe, Fault> {
     Ok(Probe {
         prompt: fields.text("loc")?,
         answer: fields.optional("loc_ans")?,
+        group: None,
     })
 }

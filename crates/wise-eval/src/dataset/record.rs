@@ -33,6 +33,9 @@ pub struct Probe {
     pub prompt: String,
     /// Its answer, if known.
     pub answer: Option<String>,
+    /// What kind of unrelated prompt it is, such as `near_miss`: locality is scored for each kind too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl Record {

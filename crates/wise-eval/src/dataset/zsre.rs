@@ -39,5 +39,6 @@ fn portability(fields: &Fields) -> Result<Vec<Probe>, Fault> {
     Ok(vec![Probe {
         prompt: hop.text("New Question")?,
         answer: Some(hop.text("New Answer")?),
+        group: None,
     }])
 }

@@ -62,7 +62,15 @@ pub(super) fn score(
             let name = format!("generation.{}", question.kind.name());
             if question.kind == Kind::Locality {
                 let before = reference.and_then(|r| r.generated.get(question.index));
-                kept(before.map(Vec::as_slice), question.answer, &answer, scores);
+                for name in question.names("generation") {
+                    kept(
+                        &name,
+                        before.map(Vec::as_slice),
+                        question.answer,
+                        &answer,
+                        scores,
+                    );
+                }
                 scores.reference.generated.push(answer.generation.tokens);
             } else if let Some(expected) = question.answer {
                 matched(&name, expected, &answer, scores);
@@ -77,8 +85,6 @@ pub(super) fn score(
     }
     Ok(())
 }
-
-const LOCALITY: &str = "generation.locality";
 
 fn options(snapshot: &Snapshot, record: &Record) -> Result<GenerateOptions> {
     let target = snapshot
@@ -114,14 +120,20 @@ fn matched(question: &str, target: &str, answer: &Answer, scores: &mut Scores) {
     }
 }
 
-fn kept(before: Option<&[u32]>, truth: Option<&str>, answer: &Answer, scores: &mut Scores) {
+fn kept(
+    name: &str,
+    before: Option<&[u32]>,
+    truth: Option<&str>,
+    answer: &Answer,
+    scores: &mut Scores,
+) {
     if let Some(before) = before {
         let same = before == answer.generation.tokens;
-        scores.add(LOCALITY, "agreement", indicator(same));
+        scores.add(name, "agreement", indicator(same));
     }
     if let Some(truth) = truth {
         let found = contains(truth, &answer.generation.text);
-        scores.add(LOCALITY, "contains", indicator(found));
+        scores.add(name, "contains", indicator(found));
     }
 }
 
@@ -181,7 +193,8 @@ mod tests {
         let agreement = |tokens: &[u32], finish| {
             let mut scores = Scores::default();
             let answer = answer("Paris", tokens, finish);
-            kept(Some(&[4, 2]), Some("paris"), &answer, &mut scores);
+            let name = "generation.locality";
+            kept(name, Some(&[4, 2]), Some("paris"), &answer, &mut scores);
             assert_eq!(scores.measured.scores["generation.locality.contains"], 1.0);
             scores.measured.scores["generation.locality.agreement"]
         };

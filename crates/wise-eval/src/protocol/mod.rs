@@ -133,20 +133,34 @@ pub(crate) struct Question<'a> {
     pub(crate) index: usize,
     pub(crate) prompt: &'a str,
     pub(crate) answer: Option<&'a str>,
+    /// See [`Probe::group`](crate::Probe::group).
+    pub(crate) group: Option<&'a str>,
+}
+
+impl Question<'_> {
+    /// What its scores are named by: its kind, and for a group of locality prompts the group too.
+    pub(crate) fn names(&self, protocol: &str) -> Vec<String> {
+        let kind = format!("{protocol}.{}", self.kind.name());
+        let sign = |c: char| !c.is_alphanumeric();
+        let group = |group: &str| format!("{kind}_{}", group.to_lowercase().replace(sign, "_"));
+        let group = self.group.map(group);
+        [kind.clone()].into_iter().chain(group).collect()
+    }
 }
 
 /// Everything that is asked about a record.
 pub(crate) fn questions(record: &Record) -> Vec<Question<'_>> {
     let target = Some(record.target.as_str());
-    let question = |kind, index, prompt, answer| Question {
+    let question = |kind, prompt| Question {
         kind,
-        index,
+        index: 0,
         prompt,
-        answer,
+        answer: target,
+        group: None,
     };
-    let mut questions = vec![question(Kind::Edit, 0, record.prompt.as_str(), target)];
+    let mut questions = vec![question(Kind::Edit, record.prompt.as_str())];
     if let Some(rephrase) = &record.rephrase {
-        questions.push(question(Kind::Rephrase, 0, rephrase, target));
+        questions.push(question(Kind::Rephrase, rephrase));
     }
     let probes = [
         (Kind::Portability, &record.portability),
@@ -154,8 +168,13 @@ pub(crate) fn questions(record: &Record) -> Vec<Question<'_>> {
     ];
     for (kind, probes) in probes {
         for (index, probe) in probes.iter().enumerate() {
-            let answer = probe.answer.as_deref();
-            questions.push(question(kind, index, &probe.prompt, answer));
+            questions.push(Question {
+                kind,
+                index,
+                prompt: &probe.prompt,
+                answer: probe.answer.as_deref(),
+                group: probe.group.as_deref(),
+            });
         }
     }
     questions
@@ -192,6 +211,7 @@ impl Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Probe;
 
     #[test]
     fn a_score_is_the_mean_over_the_prompts_of_its_question() {
@@ -204,6 +224,28 @@ mod tests {
         assert_eq!(measured["generation.locality.agreement"], 0.5);
         assert_eq!(measured["generation.edit.f1"], 1.0);
         assert_eq!(measured.len(), 2);
+    }
+
+    #[test]
+    fn a_group_of_locality_prompts_has_scores_of_its_own() {
+        let probe = |group: Option<&str>| Probe {
+            prompt: "Who?".to_owned(),
+            answer: None,
+            group: group.map(str::to_owned),
+        };
+        let record = Record {
+            locality: vec![probe(None), probe(Some("Near miss"))],
+            ..Record::default()
+        };
+        let names = questions(&record)
+            .into_iter()
+            .map(|q| q.names("generation"));
+        let expected = [
+            vec!["generation.edit"],
+            vec!["generation.locality"],
+            vec!["generation.locality", "generation.locality_near_miss"],
+        ];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn score(
             match question.kind {
                 Kind::Locality => {
                     let before = reference.and_then(|r| r.predicted.get(question.index));
-                    kept(question.index, &shown, before.map(Vec::as_slice), scores);
+                    kept(*question, &shown, before.map(Vec::as_slice), scores);
                     scores.reference.predicted[question.index] = shown.predicted;
                 }
                 _ => matched(*question, &shown, scores),
@@ -73,14 +73,21 @@ fn matched(question: Question<'_>, shown: &TeacherForced, scores: &mut Scores) {
     }
 }
 
-fn kept(index: usize, shown: &TeacherForced, before: Option<&[u32]>, scores: &mut Scores) {
-    let question = "teacher_forced.locality";
-    if let Some(before) = before {
-        scores.add(question, "agreement", agreement(&shown.predicted, before));
+fn kept(
+    question: Question<'_>,
+    shown: &TeacherForced,
+    before: Option<&[u32]>,
+    scores: &mut Scores,
+) {
+    let names = question.names("teacher_forced");
+    for name in &names {
+        if let Some(before) = before {
+            scores.add(name, "agreement", agreement(&shown.predicted, before));
+        }
+        let accuracy = agreement(&shown.predicted, &shown.answer);
+        scores.add(name, "accuracy", accuracy);
     }
-    let accuracy = agreement(&shown.predicted, &shown.answer);
-    scores.add(question, "accuracy", accuracy);
-    scores.show(question, index, without_answer(shown));
+    scores.show(&names[0], question.index, without_answer(shown));
 }
 
 fn without_answer(shown: &TeacherForced) -> Shown {
@@ -118,14 +125,16 @@ mod tests {
             },
         };
         let mut scores = Scores::default();
-        let edit = Question {
-            kind: Kind::Edit,
+        let question = |kind| Question {
+            kind,
             index: 0,
             prompt: "",
             answer: None,
+            group: None,
         };
-        matched(edit, &shown, &mut scores);
-        kept(0, &shown, Some(&[5, 7]), &mut scores);
+        matched(question(Kind::Edit), &shown, &mut scores);
+        let locality = question(Kind::Locality);
+        kept(locality, &shown, Some(&[5, 7]), &mut scores);
         let measured = scores.measured;
         assert_eq!(measured.scores["teacher_forced.edit.token_accuracy"], 0.5);
         assert_eq!(measured.scores["teacher_forced.locality.agreement"], 1.0);

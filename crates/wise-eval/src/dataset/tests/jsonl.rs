@@ -47,7 +47,7 @@ fn a_bad_probe_is_called_by_its_path() {
     bad(
         fields,
         r#"the unknown key "locality.loc""#,
-        "only prompt, answer",
+        "only prompt, answer, group",
     );
     let fields = r#""portability": {"prompt": "q"}"#;
     bad(fields, "the keys prompt", r#"the key "portability.answer""#);

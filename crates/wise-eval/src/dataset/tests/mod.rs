@@ -42,6 +42,7 @@ fn probe(prompt: &str, answer: Option<&str>) -> Probe {
     Probe {
         prompt: prompt.to_owned(),
         answer: answer.map(str::to_owned),
+        group: None,
     }
 }
 

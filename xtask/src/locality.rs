@@ -1,0 +1,164 @@
+//! Locality prompts of `ZsRE` edits, from far to near, in the groups that an evaluation reports.
+//!
+//! | group | prompt |
+//! | --- | --- |
+//! | `far` | the record's own: a Natural Questions question behind `nq question: ` |
+//! | `far_bare` | the same without that prefix, which a router could learn instead of the edits |
+//! | `same_style` | a question of another record, about a subject that is not edited |
+//! | `near_miss` | the edit's question about another subject |
+//! | `same_subject` | another record's question about the edit's subject |
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+const EXPECTED: &str =
+    "three files: ZsRE records to edit, further ZsRE records, and where to write";
+
+const PREFIX: &str = "nq question: ";
+
+/// Writes the first file's records in the format `jsonl`, with locality prompts made from the second file's.
+pub(crate) fn run(arguments: &[String]) -> Result {
+    let [edited, others, out] = arguments else {
+        let got = format!("{} arguments after locality", arguments.len());
+        return Err(Error::usage(got, EXPECTED));
+    };
+    let (edited, others) = (records(edited)?, records(others)?);
+    let (lines, counts) = with_locality(&edited, &others);
+    fs::write(out, lines.concat())
+        .map_err(|e| Error::failed(format!("cannot write {out}: {e}")))?;
+    println!("{} records", lines.len());
+    for (group, count) in counts {
+        println!("{count} prompts {group}");
+    }
+    Ok(())
+}
+
+fn records(path: &str) -> Result<Vec<Value>> {
+    let text =
+        fs::read_to_string(path).map_err(|e| Error::failed(format!("cannot read {path}: {e}")))?;
+    let line = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|e| Error::failed(format!("{path}, line {number}: {e}")))
+    };
+    (1..).zip(text.lines()).map(line).collect()
+}
+
+/// Lines, and how many prompts each group has.
+fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(String, usize)>) {
+    let subject = |record: &Value| text(record, "subject").to_lowercase();
+    let subjects: HashSet<String> = edited.iter().map(subject).collect();
+    let others: Vec<(String, &Value)> = others
+        .iter()
+        .filter(|other| !subjects.contains(&subject(other)))
+        .filter_map(|other| Some((words(other)?, other)))
+        .collect();
+    let mut alike: HashMap<&str, Vec<&Value>> = HashMap::new();
+    for (words, other) in &others {
+        alike.entry(words).or_default().push(other);
+    }
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    let lines = edited.iter().enumerate().map(|(index, record)| {
+        let locality = probes(index, record, &others, &alike);
+        for probe in &locality {
+            let group = text(probe, "group");
+            match counts.iter_mut().find(|(known, _)| known == group) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((group.to_owned(), 1)),
+            }
+        }
+        let line = json!({
+            "prompt": record["src"],
+            "target": record["alt"],
+            "subject": record["subject"],
+            "rephrase": record["rephrase"],
+            "locality": locality,
+        });
+        format!("{line}\n")
+    });
+    let lines = lines.collect();
+    (lines, counts)
+}
+
+fn probes(
+    index: usize,
+    record: &Value,
+    others: &[(String, &Value)],
+    alike: &HashMap<&str, Vec<&Value>>,
+) -> Vec<Value> {
+    let far = text(record, "loc");
+    let bare = far.strip_prefix(PREFIX).unwrap_or(far);
+    let mut probes = vec![
+        json!({"group": "far", "prompt": far, "answer": record["loc_ans"]}),
+        json!({"group": "far_bare", "prompt": bare, "answer": record["loc_ans"]}),
+    ];
+    let question = |group: &str, other: &Value| json!({"group": group, "prompt": other["src"], "answer": other["answers"][0]});
+    let own = words(record);
+    let mut strangers = (others.iter().cycle().skip(index * 7))
+        .take(others.len())
+        .filter(|(words, _)| Some(words) != own.as_ref());
+    if let Some((_, other)) = strangers.next() {
+        probes.push(question("same_style", other));
+    }
+    if let Some(alike) = own.as_deref().and_then(|words| alike.get(words)) {
+        probes.push(question("near_miss", alike[index % alike.len()]));
+    }
+    if let Some((words, _)) = strangers.next() {
+        let prompt = words.replace("{}", text(record, "subject"));
+        probes.push(json!({"group": "same_subject", "prompt": prompt}));
+    }
+    probes
+}
+
+/// The question without its subject.
+fn words(record: &Value) -> Option<String> {
+    let (question, subject) = (text(record, "src"), text(record, "subject"));
+    (!subject.is_empty() && question.contains(subject)).then(|| question.replace(subject, "{}"))
+}
+
+fn text<'a>(record: &'a Value, key: &str) -> &'a str {
+    record[key].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(subject: &str, src: &str) -> Value {
+        json!({
+            "subject": subject, "src": src, "alt": "B", "rephrase": "R", "answers": ["A"],
+            "loc": "nq question: who sang", "loc_ans": "she",
+        })
+    }
+
+    #[test]
+    fn each_group_asks_what_it_says_and_never_of_an_edited_subject_but_its_own() {
+        let edited = [
+            record("Ann", "Where was Ann born?"),
+            record("Bo", "Who is Bo?"),
+        ];
+        let others = [
+            record("Ann", "Where was Ann born?"),
+            record("Bo", "Where was Bo born?"),
+            record("Cy", "Where was Cy born?"),
+            record("Di", "When did Di die?"),
+            record("Ed", "Who made Ed?"),
+        ];
+        let (lines, counts) = with_locality(&edited, &others);
+        let first: Value = serde_json::from_str(&lines[0]).unwrap();
+        let expected = json!([
+            {"group": "far", "prompt": "nq question: who sang", "answer": "she"},
+            {"group": "far_bare", "prompt": "who sang", "answer": "she"},
+            {"group": "same_style", "prompt": "When did Di die?", "answer": "A"},
+            {"group": "near_miss", "prompt": "Where was Cy born?", "answer": "A"},
+            {"group": "same_subject", "prompt": "Who made Ann?"},
+        ]);
+        assert_eq!(first["locality"], expected);
+        assert_eq!(first["target"], "B");
+        let near = counts.iter().find(|(group, _)| group == "near_miss");
+        assert_eq!(near.map(|(_, count)| *count), Some(1));
+        assert!(!lines[1].contains("Where was Bo born?"));
+    }
+}
