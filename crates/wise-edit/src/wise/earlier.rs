@@ -1,12 +1,11 @@
 //! What a shard's earlier edits bring to the training of the next one.
 
 use burn::tensor::Tensor;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use wise_model::{EditSite, Model};
 
 use crate::wise::WiseConfig;
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
+use crate::wise::draw::Draw;
 use crate::wise::labelled::Labelled;
 use crate::wise::near_misses::near_misses;
 use crate::wise::rows::TrainingRows;
@@ -76,13 +75,9 @@ impl EarlierEdits {
     /// and the edit's id fix.
     pub(crate) fn in_turn(&self, edit: &Edit, id: usize, config: &WiseConfig) -> Vec<&EarlierEdit> {
         let mut others = self.others(edit);
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&config.seed.to_le_bytes());
-        key[8..16].copy_from_slice(&(id as u64).to_le_bytes());
-        let mut random = ChaCha8Rng::from_seed(key);
+        let mut draw = Draw::new(config.seed, id, 0);
         for left in (2..=others.len()).rev() {
-            let pick = (u64::from(random.next_u32()) * left as u64) >> 32;
-            others.swap(left - 1, pick as usize);
+            others.swap(left - 1, draw.below(left));
         }
         others
     }

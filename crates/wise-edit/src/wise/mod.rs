@@ -4,6 +4,7 @@ mod at_site;
 mod config;
 mod context;
 mod descent;
+mod draw;
 mod earlier;
 #[cfg(test)]
 mod exact;

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use wise_model::{Model, Prompt};
 
 use crate::wise::WiseConfig;
 use crate::wise::at_site::PromptAtSite;
+use crate::wise::draw::Draw;
 use crate::{Edit, Result};
 
 /// Subjects of all kinds, a line each; none of them is edited in a benchmark's test records.
@@ -43,18 +42,15 @@ pub(crate) fn near_misses(
     let Some(subject) = subject(edit) else {
         return Ok(Vec::new());
     };
-    let mut key = [1; 32];
-    key[..8].copy_from_slice(&config.seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(id as u64).to_le_bytes());
-    let mut random = ChaCha8Rng::from_seed(key);
+    let mut draw = Draw::new(config.seed, id, 1);
     let own = &edit.prompt[subject.clone()];
     let mut others: Vec<&str> = SUBJECTS.lines().filter(|other| *other != own).collect();
     let mut prompts: Vec<Prompt> = Vec::new();
     let mut tokens = 0;
     while prompts.len() < config.near_misses && !others.is_empty() {
-        let pick = (u64::from(random.next_u32()) * others.len() as u64) >> 32;
+        let other = others.swap_remove(draw.below(others.len()));
         let mut text = edit.prompt.clone();
-        text.replace_range(subject.clone(), others.swap_remove(pick as usize));
+        text.replace_range(subject.clone(), other);
         // One that is too long for the model is too long here as well.
         let Ok(prompt) = PromptAtSite::prompt(model, config, &text) else {
             break;
