@@ -6,7 +6,7 @@
 //! | `far_bare` | the same without that prefix, which a router could learn instead of the edits |
 //! | `same_style` | a question of another record, about a subject that is not edited |
 //! | `near_miss` | the edit's question about another subject |
-//! | `same_subject` | another record's question about the edit's subject |
+//! | `same_subject` | another record's question, which shares no word of four letters or more with the edit's, about the edit's subject |
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -105,7 +105,9 @@ fn probes(
     if let Some(alike) = own.as_deref().and_then(|words| alike.get(words)) {
         probes.push(question("near_miss", alike[index % alike.len()]));
     }
-    if let Some((words, _)) = strangers.next() {
+    let own_stems = own.as_deref().map(stems).unwrap_or_default();
+    let other_relation = strangers.find(|(words, _)| stems(words).is_disjoint(&own_stems));
+    if let Some((words, _)) = other_relation {
         let prompt = words.replace("{}", text(record, "subject"));
         probes.push(json!({"group": "same_subject", "prompt": prompt}));
     }
@@ -116,6 +118,18 @@ fn probes(
 fn words(record: &Value) -> Option<String> {
     let (question, subject) = (text(record, "src"), text(record, "subject"));
     (!subject.is_empty() && question.contains(subject)).then(|| question.replace(subject, "{}"))
+}
+
+/// The first letters of each longer word, so that "founded" and "founder" are one; question words do not count.
+fn stems(words: &str) -> HashSet<String> {
+    const COMMON: [&str; 10] = [
+        "what", "when", "wher", "whic", "whos", "does", "that", "have", "with", "from",
+    ];
+    let words = words.split(|c: char| !c.is_alphabetic());
+    let long = words.filter(|word| word.chars().count() >= 4);
+    long.map(|word| word.to_lowercase().chars().take(4).collect())
+        .filter(|stem: &String| !COMMON.contains(&stem.as_str()))
+        .collect()
 }
 
 fn text<'a>(record: &'a Value, key: &str) -> &'a str {
