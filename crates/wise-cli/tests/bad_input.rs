@@ -246,6 +246,7 @@ fn a_negative_longer_than_the_context() {
         "negatives.jsonl",
         format!("{{\"prompt\": \"Short\"}}\n{{\"prompt\": \"{long}\"}}\n"),
     );
+    bench.write("activation.toml", "route_by = \"activation\"\n".to_owned());
     let edit = [
         "--prompt",
         "a",
@@ -253,11 +254,13 @@ fn a_negative_longer_than_the_context() {
         "b",
         "--negatives",
         "negatives.jsonl",
+        "--config",
+        "activation.toml",
         "--out",
         "f.wise",
     ];
     fails(
-        &mut bench.edit(&edit),
+        &mut bench.wise("edit", &edit),
         &["router negative 2", "expected at most 256"],
     );
 }

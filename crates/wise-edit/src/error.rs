@@ -67,7 +67,7 @@ pub enum Error {
         id: usize,
     },
     /// Keys do not belong to the edits they came with.
-    #[error("got {got} values of keys, expected {expected}")]
+    #[error("got {got} keys, expected {expected}: one per edit")]
     Keys {
         /// How many there are.
         got: usize,

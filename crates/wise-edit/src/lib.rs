@@ -45,10 +45,11 @@ pub use rivals::{
 };
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
-    Compatibility, Optimizer, Shard, ShardState, StopRule, Wise, WiseConfig, context_templates,
-    neutral_prompts,
+    Compatibility, Optimizer, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
+    context_templates, neutral_prompts,
 };
 pub use wise_memory::{
-    Distance, Pooling, Recall, Remembered, Route, RoutedBy, Threshold, TopOne, Voters,
+    Distance, Key, KeyReader, Pooling, ReaderState, Recall, Remembered, Route, RoutedBy, Threshold,
+    TopOne, Voters,
 };
 pub use wise_merge::{MaskSeed, MergeMethod, Overlap};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use wise_memory::{Query, Recall, Route, Unedited};
+use wise_memory::{Query, Reading, Recall, Route, Unedited};
 use wise_model::{
     EditSite, GenerateOptions, Generation, Model, Overlay, Prompt, PromptFormat, Row,
 };
@@ -112,10 +112,12 @@ impl Snapshot {
             .map(|(question, options)| Ok((self.model.prompt(self.format, "", question)?, options)))
             .collect::<Result<Vec<_>>>()?;
         let prompts: Vec<_> = prompts.iter().map(|(p, options)| (p, *options)).collect();
+        let scopes = prompts.iter().map(|(p, _)| &p.tokens[p.scope.clone()]);
+        let readings = self.read(&scopes.collect::<Vec<_>>())?;
         let mut routes = Vec::new();
         let mut choose = |site: &EditSite| {
             let prompts: Vec<&Prompt> = prompts.iter().map(|(prompt, _)| *prompt).collect();
-            let (overlays, taken) = self.recall(site, &prompts, &sizes);
+            let (overlays, taken) = self.recall(site, &prompts, &readings, &sizes);
             routes = taken;
             overlays
         };
@@ -175,7 +177,10 @@ impl Snapshot {
         }
         let site = self.model.prefix(&rows, self.learnt.layer(), None)?;
         let prompts: Vec<&Prompt> = sequences.iter().map(|(prompt, _)| prompt).collect();
-        let (overlays, routes) = self.recall(&site, &prompts, &vec![1; prompts.len()]);
+        let scopes = sequences.iter().map(|(p, all)| &all[p.scope.clone()]);
+        let readings = self.read(&scopes.collect::<Vec<_>>())?;
+        let alone = vec![1; prompts.len()];
+        let (overlays, routes) = self.recall(&site, &prompts, &readings, &alone);
         let output = self.model.site_output_by_row(&site, &overlays)?;
         let (mut at, mut labels) = (Vec::new(), Vec::new());
         for ((prompt, tokens), row) in sequences.iter().zip(site.layout.rows()) {
@@ -200,16 +205,28 @@ impl Snapshot {
         Ok(sequences.iter().zip(routes).map(of_sequence).collect())
     }
 
+    /// Readings of the users' own words, where the router goes by them.
+    fn read(&self, words: &[&[u32]]) -> Result<Vec<Option<Reading>>> {
+        let Some(reader) = self.learnt.key_reader() else {
+            return Ok(vec![None; words.len()]);
+        };
+        let readings = reader.read(&self.model, words)?;
+        Ok(readings.into_iter().map(Some).collect())
+    }
+
     /// What answers each row of a site, each of which begins with its prompt. Where the router decides on several
     /// together, it decides on as many at a time as `together` says.
     fn recall(
         &self,
         site: &EditSite,
         prompts: &[&Prompt],
+        readings: &[Option<Reading>],
         together: &[usize],
     ) -> (Vec<Overlay>, Vec<Route>) {
-        let rows = site.layout.rows().iter().zip(prompts);
-        let queries: Vec<Query> = rows.map(|(row, prompt)| query(prompt, row)).collect();
+        let rows = site.layout.rows().iter().zip(prompts).zip(readings);
+        let queries: Vec<Query> = rows
+            .map(|((row, prompt), reading)| query(prompt, row, reading.clone()))
+            .collect();
         let recall = |queries: &[Query]| self.learnt.recall(&self.model, site, queries);
         let mut left = queries.as_slice();
         let recalled = if self.learnt.routes_together() {
@@ -226,10 +243,11 @@ impl Snapshot {
     }
 }
 
-fn query(prompt: &Prompt, row: &Range<usize>) -> Query {
+fn query(prompt: &Prompt, row: &Range<usize>, reading: Option<Reading>) -> Query {
     Query {
         sequence: row.clone(),
         scope: row.start + prompt.scope.start..row.start + prompt.scope.end,
         prompt_end: row.start + prompt.tokens.len() - 1,
+        reading,
     }
 }

@@ -24,11 +24,13 @@
 //! ```
 
 mod distance;
+mod key;
 mod memory;
 mod recall;
 mod router;
 
 pub use distance::{Distance, Pooling};
+pub use key::{Key, KeyReader, Match, ReaderState, Reading};
 pub use memory::{Memories, Remembered, SideMemory};
 pub use recall::{Query, Recall, Recalled, Route, Unedited};
-pub use router::{RoutedBy, Threshold, ThresholdRouter, TopOne, Voters};
+pub use router::{ActivationRouter, KeyRouter, RoutedBy, Router, Threshold, TopOne, Voters};

@@ -1,23 +1,24 @@
 //! Main memory and side memories.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 use wise_model::{EditSite, Model, Overlay};
 
+use crate::Route;
+use crate::key::{Key, KeyReader, Match, Reading};
 use crate::recall::{Query, Recall, Recalled};
-use crate::{Route, ThresholdRouter};
+use crate::router::Router;
 
 /// What a side memory knows of one of its edits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Remembered {
     /// The edit's id.
     pub edit: usize,
     /// The routing activation it was left with.
     pub activation: f32,
-    /// The direction of what the main memory puts out on its prompt, mean over the voting tokens, of length 1;
-    /// kept only where the router finds edits by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<Vec<f32>>,
+    /// What it is recognised by.
+    pub key: Key,
 }
 
 /// A changed copy of the edited matrix.
@@ -35,6 +36,18 @@ impl SideMemory {
         let activations = self.edits.iter().map(|edit| edit.activation);
         activations.fold(f32::INFINITY, f32::min)
     }
+
+    /// The edit whose key a text fits best; none without edits.
+    pub fn nearest(&self, reading: &Reading) -> Option<(Match, &Remembered)> {
+        let mut best: Option<(Match, &Remembered)> = None;
+        for edit in &self.edits {
+            let rank = best.map_or(f32::NEG_INFINITY, |(fit, _)| fit.rank());
+            if let Some(fit) = edit.key.fits_better(reading, rank) {
+                best = Some((fit, edit));
+            }
+        }
+        best
+    }
 }
 
 /// The side memories at one matrix of a model, and who picks between them. The main memory is the model's own
@@ -46,7 +59,9 @@ pub struct Memories {
     /// Side memories, oldest first.
     pub side: Vec<SideMemory>,
     /// The router.
-    pub router: ThresholdRouter,
+    pub router: Router,
+    /// Reads what the edits' keys are compared with, where the router goes by that.
+    pub reader: Option<Arc<KeyReader>>,
 }
 
 impl Memories {
@@ -62,6 +77,10 @@ impl Memories {
 impl Recall for Memories {
     fn layer(&self) -> usize {
         self.layer
+    }
+
+    fn key_reader(&self) -> Option<&KeyReader> {
+        self.reader.as_deref()
     }
 
     fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled> {

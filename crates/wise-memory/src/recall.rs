@@ -5,15 +5,20 @@ use std::ops::Range;
 
 use wise_model::{EditSite, Model, Overlay};
 
+use crate::key::{KeyReader, Reading};
+
 /// The decision for one sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Route {
     /// The side memory that answers; `None` for the main memory.
     pub memory: Option<usize>,
-    /// Routing activation of that side memory, or of the one that came nearest to its threshold.
+    /// Routing activation of that side memory, or of the one that came nearest to its threshold; where keys decide,
+    /// how well the best edit's subject fits.
     pub activation: f32,
     /// The threshold it was compared with.
     pub threshold: f32,
+    /// The edit whose key fits the sequence best, where keys decided.
+    pub edit: Option<usize>,
 }
 
 impl Route {
@@ -22,6 +27,7 @@ impl Route {
         memory: None,
         activation: 0.0,
         threshold: f32::INFINITY,
+        edit: None,
     };
 
     /// A changed model answers everything: nothing was decided.
@@ -29,11 +35,12 @@ impl Route {
         memory: Some(0),
         activation: 0.0,
         threshold: f32::NEG_INFINITY,
+        edit: None,
     };
 }
 
 /// One sequence of a forward pass, as ranges over its packed tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Query {
     /// The whole sequence, an answer that is shown included.
     pub sequence: Range<usize>,
@@ -41,6 +48,8 @@ pub struct Query {
     pub scope: Range<usize>,
     /// The last token before the answer.
     pub prompt_end: usize,
+    /// The user's own words as keys are compared with them, where that is what decides.
+    pub reading: Option<Reading>,
 }
 
 /// What answers a sequence.
@@ -59,6 +68,11 @@ pub struct Recalled {
 pub trait Recall: Debug + Send + Sync {
     /// Layer of the edit site, where a sequence is looked at.
     fn layer(&self) -> usize;
+
+    /// What reads the queries' words, where edits are recognised by keys.
+    fn key_reader(&self) -> Option<&KeyReader> {
+        None
+    }
 
     /// What answers each query; `site` holds all of them.
     fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled>;

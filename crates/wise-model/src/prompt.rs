@@ -146,6 +146,22 @@ impl Model {
         Ok(self.encode(text, PromptFormat::Raw)?.get_ids().to_vec())
     }
 
+    /// Token ids of a text without any special tokens, and which of them the bytes `part` of it fall into.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn tokenize_part(
+        &self,
+        text: &str,
+        part: Range<usize>,
+    ) -> Result<(Vec<u32>, Range<usize>)> {
+        let encoding = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        Ok((encoding.get_ids().to_vec(), overlapping(&encoding, &part)))
+    }
+
     /// Text of token ids, without special tokens.
     ///
     /// # Errors

@@ -61,6 +61,14 @@ pub enum Error {
         /// Its shape in the model.
         expected: [usize; 2],
     },
+    /// What read the edits' keys does not fit the model.
+    #[error("the patch's reader is {got} wide, expected {expected} as the model")]
+    Reader {
+        /// How wide it is in the patch.
+        got: usize,
+        /// How wide the model's hidden states are.
+        expected: usize,
+    },
     /// A shard's numbers do not fit the model.
     #[error("the patch's shards do not fit the model: {0}")]
     Edit(#[from] wise_edit::Error),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use wise_edit::{Editor, ShardState, Snapshot, Wise};
+use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise};
 use wise_model::{Config, Model, replace_file};
 
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
@@ -19,6 +19,8 @@ const MANIFEST_KEY: &str = "wise";
 pub struct Patch {
     /// What the patch says about itself.
     pub manifest: Manifest,
+    /// What read the edits' keys.
+    reader: ReaderState,
     /// Per shard, its numbers.
     numbers: Vec<Numbers>,
 }
@@ -27,7 +29,7 @@ pub struct Patch {
 #[derive(Debug, Clone, PartialEq)]
 struct Numbers {
     values: Vec<f32>,
-    keys: Vec<f32>,
+    keys: Vec<Key>,
 }
 
 impl Patch {
@@ -71,7 +73,12 @@ impl Patch {
             negatives: editor.negatives().to_vec(),
             shards,
         };
-        Ok(Self { manifest, numbers })
+        let reader = editor.reader().state().clone();
+        Ok(Self {
+            manifest,
+            reader,
+            numbers,
+        })
     }
 
     /// Writes the patch under `path`, replacing what is there only once everything is on disk.
@@ -95,17 +102,22 @@ impl Patch {
         let manifest =
             serde_json::to_string(&self.manifest).map_err(|e| malformed(e.to_string()))?;
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let mut raw: Vec<(String, Vec<u8>)> = Vec::new();
+        let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
+        let mut raw: Vec<(String, Dtype, Vec<u8>)> = vec![
+            f32s(READER_MEAN.to_owned(), &self.reader.mean),
+            f32s(READER_WHITENING.to_owned(), &self.reader.whitening),
+            f32s(READER_RARE.to_owned(), &[self.reader.rare]),
+        ];
         for (i, Numbers { values, keys }) in self.numbers.iter().enumerate() {
-            raw.push((tensor_name(i, VALUES), bytes(values)));
-            if !keys.is_empty() {
-                raw.push((tensor_name(i, KEYS), bytes(keys)));
-            }
+            raw.push(f32s(tensor_name(i, VALUES), values));
+            let keys = keys.iter().flat_map(Key::to_bytes).collect();
+            raw.push((tensor_name(i, KEYS), Dtype::U8, keys));
         }
         let views = raw
             .iter()
-            .map(|(name, bytes)| {
-                let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
+            .map(|(name, dtype, bytes)| {
+                let count = bytes.len() * 8 / dtype.bitsize();
+                let view = TensorView::new(*dtype, vec![count], bytes);
                 Ok((name.as_str(), view.map_err(|e| malformed(e.to_string()))?))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -152,7 +164,12 @@ impl Patch {
         let numbers = (0..manifest.shards.len())
             .map(|i| Numbers::read(&tensors, i, &manifest).map_err(&malformed))
             .collect::<Result<_>>()?;
-        Ok(Self { manifest, numbers })
+        let reader = read_reader(&tensors).map_err(&malformed)?;
+        Ok(Self {
+            manifest,
+            reader,
+            numbers,
+        })
     }
 
     /// The model as edited by this patch.
@@ -182,6 +199,10 @@ impl Patch {
                 expected: main.dims(),
             });
         }
+        let (got, expected) = (self.reader.mean.len(), main.dims()[0]);
+        if got != expected {
+            return Err(Error::Reader { got, expected });
+        }
         let states: Vec<ShardState> = self
             .manifest
             .shards
@@ -194,12 +215,21 @@ impl Patch {
                 keys: numbers.keys.clone(),
             })
             .collect();
-        Ok(Wise::recall(&model, &self.manifest.config, &states)?)
+        let reader = Arc::new(KeyReader::from_state(self.reader.clone()));
+        Ok(Wise::recall(
+            &model,
+            &self.manifest.config,
+            &reader,
+            &states,
+        )?)
     }
 }
 
 const VALUES: &str = "values";
 const KEYS: &str = "keys";
+const READER_MEAN: &str = "reader.mean";
+const READER_WHITENING: &str = "reader.whitening";
+const READER_RARE: &str = "reader.rare";
 
 fn tensor_name(shard: usize, what: &str) -> String {
     format!("shard.{shard}.{what}")
@@ -228,7 +258,7 @@ impl Numbers {
                 values.len()
             ));
         }
-        let keys = read(tensors, &tensor_name(shard, KEYS))?.unwrap_or_default();
+        let keys = read_keys(tensors, &tensor_name(shard, KEYS))?;
         Ok(Self { values, keys })
     }
 }
@@ -251,4 +281,35 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Option<Vec<f32>>, Strin
             "tensor {name} holds {bad} values that are not finite, expected none"
         )),
     }
+}
+
+fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
+    let values =
+        |name| read(tensors, name)?.ok_or_else(|| format!("got no tensor {name}, expected one"));
+    let (mean, whitening) = (values(READER_MEAN)?, values(READER_WHITENING)?);
+    if mean.is_empty() || whitening.is_empty() || whitening.len() % mean.len() != 0 {
+        return Err(format!(
+            "its reader has {} and {} values, expected one a multiple of the other",
+            mean.len(),
+            whitening.len()
+        ));
+    }
+    let rare = values(READER_RARE)?.first().copied();
+    let rare = rare.ok_or_else(|| format!("tensor {READER_RARE} is empty"))?;
+    Ok(ReaderState {
+        mean,
+        whitening,
+        rare,
+    })
+}
+
+fn read_keys(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<Key>, String> {
+    let view = tensors
+        .tensor(name)
+        .map_err(|_| format!("got no tensor {name}, expected one per shard"))?;
+    if view.dtype() != Dtype::U8 {
+        return Err(format!("tensor {name} is {:?}, expected U8", view.dtype()));
+    }
+    Key::all_from_bytes(view.data())
+        .map_err(|at| format!("tensor {name} holds no key at byte {at}"))
 }

@@ -121,6 +121,7 @@ impl Codebook {
                 memory: (distance <= radius).then_some(near),
                 activation: nearness(distance),
                 threshold: nearness(radius),
+                edit: self.entries[near].edits.last().copied(),
             }
         })
     }

@@ -81,15 +81,13 @@ impl PromptAtSite {
         }
     }
 
-    /// What the main memory puts out on each voting token.
-    pub(crate) fn main_outputs(&self) -> Vec<Vec<f32>> {
-        let width = self.main_output.dims()[1];
-        let outputs: Vec<f32> = self.main_output.clone().into_data().iter::<f32>().collect();
-        outputs.chunks(width).map(<[f32]>::to_vec).collect()
-    }
-
     pub(crate) fn tokens(&self) -> usize {
         self.inputs.dims()[0]
+    }
+
+    #[cfg(test)]
+    pub(crate) fn main_output(&self) -> Vec<f32> {
+        self.main_output.clone().into_data().iter().collect()
     }
 }
 

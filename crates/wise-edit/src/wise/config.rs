@@ -1,7 +1,9 @@
 //! Hyperparameters of the WISE editor.
 
 use serde::{Deserialize, Serialize};
-use wise_memory::{Distance, Pooling, RoutedBy, Threshold, ThresholdRouter, TopOne, Voters};
+use wise_memory::{
+    ActivationRouter, Distance, KeyRouter, Pooling, RoutedBy, Router, Threshold, TopOne, Voters,
+};
 use wise_merge::{MergeMethod, Overlap};
 use wise_model::{Model, PromptFormat};
 
@@ -65,6 +67,17 @@ pub enum Optimizer {
     /// Adam (Kingma and Ba, 2015), with fresh moments for every edit.
     #[default]
     Adam,
+}
+
+/// What decides which memory answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteBy {
+    /// Whether a prompt speaks of an edit's subject: [`KeyRouter`].
+    #[default]
+    Keys,
+    /// How far a memory moves a prompt, as in the paper: [`ActivationRouter`].
+    Activation,
 }
 
 /// When the training of an edit ends before `n_iter` iterations.
@@ -144,6 +157,16 @@ pub struct WiseConfig {
     /// Whether the target ends with the end-of-sequence token, so that the model learns to stop. The two
     /// originals leave it out.
     pub target_eos: bool,
+    /// What decides which memory answers. Everything about activations below, margins and negatives included, is
+    /// for a router that goes by them.
+    pub route_by: RouteBy,
+    /// How well the subject of an edit must fit a prompt, as a cosine of keys.
+    pub subject_fit: f64,
+    /// How well the rest of an edit's prompt must fit, as a cosine of keys.
+    pub relation_fit: f64,
+    /// Questions of all kinds about the edit's subject that are trained to give its target as well, so that it does not
+    /// hang on the edit's own words. Only where keys decide: they keep such questions away unless they mean the same.
+    pub subject_prompts: usize,
     /// How far apart two memories are at a token.
     pub distance: Distance,
     /// How the distances of a sequence's tokens are pooled.
@@ -214,6 +237,10 @@ impl Default for WiseConfig {
             decay_outside_mask: false,
             context_templates: 4,
             target_eos: true,
+            route_by: RouteBy::Keys,
+            subject_fit: 0.85,
+            relation_fit: 0.45,
+            subject_prompts: 4,
             distance: Distance::Activated,
             pooling: Pooling::Mean,
             voters: Voters::Prompt,
@@ -265,6 +292,8 @@ impl WiseConfig {
                 act_margin: [5.0, 20.0, 10.0],
                 act_ratio: 0.88,
                 cap_activation: false,
+                route_by: RouteBy::Activation,
+                subject_prompts: 0,
                 top_one: TopOne::Activation,
                 negatives_per_step: 1,
                 rehearsed_edits: 0,
@@ -285,7 +314,12 @@ impl WiseConfig {
 
     /// Whether an edit takes no notice of the earlier edits of its shard.
     pub(crate) fn learns_alone(&self) -> bool {
-        self.rehearsed_edits == 0 && !self.hold_routes
+        self.rehearsed_edits == 0 && !self.holds_routes()
+    }
+
+    /// Whether the routes of earlier edits have to be held.
+    pub(crate) fn holds_routes(&self) -> bool {
+        self.hold_routes && self.route_by == RouteBy::Activation
     }
 
     /// The layer to edit in `model`.
@@ -300,8 +334,18 @@ impl WiseConfig {
     }
 
     /// The router these hyperparameters describe.
-    pub fn router(&self) -> ThresholdRouter {
-        ThresholdRouter {
+    pub fn router(&self) -> Router {
+        match self.route_by {
+            RouteBy::Keys => Router::Keys(KeyRouter {
+                subject: self.subject_fit as f32,
+                relation: self.relation_fit as f32,
+            }),
+            RouteBy::Activation => Router::Activation(self.activation_router()),
+        }
+    }
+
+    fn activation_router(&self) -> ActivationRouter {
+        ActivationRouter {
             distance: self.distance,
             pooling: self.pooling,
             voters: self.voters,
@@ -354,6 +398,12 @@ impl WiseConfig {
         require("lr_floor", floor, (0.0..=1.0).contains(&floor), "0 to 1")?;
         let holds = stop >= 0.0 && stop.is_finite();
         require("stop_loss", stop, holds, "0 or more")?;
+        for (name, fit) in [
+            ("subject_fit", self.subject_fit),
+            ("relation_fit", self.relation_fit),
+        ] {
+            require(name, fit, (-1.0..=1.0).contains(&fit), "-1 to 1")?;
+        }
         for beta in self.adam_betas {
             require("adam_betas", beta, (0.0..1.0).contains(&beta), "0 to 1")?;
         }
@@ -363,6 +413,8 @@ impl WiseConfig {
                 model: model.name().to_owned(),
             });
         }
+        let holds = !self.replay || self.route_by == RouteBy::Activation;
+        require("replay", true, holds, "false, where route_by is keys")?;
         let counts = [
             ("n_iter", self.n_iter),
             ("negatives_per_step", self.negatives_per_step),

@@ -25,6 +25,7 @@ fn config() -> WiseConfig {
         stop_loss: 0.0,
         negatives_per_step: 1,
         weight_decay: 0.0,
+        route_by: RouteBy::Activation,
         ..WiseConfig::default()
     }
 }
@@ -107,6 +108,7 @@ fn the_trainer_follows_the_plain_loop() {
         edit: &edit,
         index: 1,
         templates: &[String::new(), "So. ".to_owned(), "I see: ".to_owned()],
+        subject_prompts: Vec::new(),
         longest_negative: 0,
     };
     let rows = TrainingRows::new(&model, &config, &lesson).unwrap();

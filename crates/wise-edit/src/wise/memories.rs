@@ -1,7 +1,9 @@
 //! From shards to the memories that answer: WISE-Merge and WISE-Retrieve.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
-use wise_memory::{Memories, SideMemory};
+use wise_memory::{KeyReader, Memories, SideMemory};
 use wise_model::Model;
 
 use crate::Result;
@@ -17,7 +19,13 @@ use crate::wise::{Compatibility, Shard, WiseConfig};
 ///
 /// # Errors
 /// If the model has no such layer, or the merge fails.
-pub(crate) fn memories(model: &Model, config: &WiseConfig, shards: &[Shard]) -> Result<Memories> {
+pub(crate) fn memories(
+    model: &Model,
+    config: &WiseConfig,
+    reader: &Arc<KeyReader>,
+    shards: &[Shard],
+) -> Result<Memories> {
+    let router = config.router();
     let group = match (config.retrieve, config.merge_freq) {
         (false, _) => shards.len().max(1),
         (true, Some(merge_freq)) => merge_freq / config.save_freq,
@@ -43,7 +51,8 @@ pub(crate) fn memories(model: &Model, config: &WiseConfig, shards: &[Shard]) -> 
     Ok(Memories {
         layer: config.layer_for(model),
         side,
-        router: config.router(),
+        reader: router.needs_keys().then(|| Arc::clone(reader)),
+        router,
     })
 }
 

@@ -20,14 +20,16 @@ mod shard;
 mod sharding;
 mod side_by_side;
 mod state;
+mod subject;
 mod trainer;
 
 use std::sync::Arc;
 
+use wise_memory::KeyReader;
 use wise_merge::Shards;
 use wise_model::{Model, PromptFormat};
 
-pub use self::config::{Compatibility, Optimizer, StopRule, WiseConfig};
+pub use self::config::{Compatibility, Optimizer, RouteBy, StopRule, WiseConfig};
 use self::context::beginnings;
 pub use self::context::context_templates;
 pub use self::negatives::neutral_prompts;
@@ -37,6 +39,7 @@ pub use self::state::ShardState;
 use self::negatives::NegativePool;
 use self::shard::{Request, Setup};
 use self::sharding::Sharding;
+use self::subject::ordinary_texts;
 use crate::edit::superseded;
 use crate::{AppliedEdit, Edit, Editor, Error, Result, Snapshot, StatePart, Watch};
 
@@ -68,6 +71,7 @@ impl Wise {
                 beginnings: beginnings(&model, &config, &templates)?,
                 templates,
                 negatives: NegativePool::new(negatives)?,
+                reader: Arc::new(KeyReader::new(&model, &ordinary_texts())?),
                 config,
             }),
             model,
@@ -96,20 +100,26 @@ impl Wise {
         &self.shards
     }
 
-    /// A model with these shards, merged and routed as `config` says.
+    /// What reads the edits' keys.
+    pub fn reader(&self) -> &Arc<KeyReader> {
+        &self.setup.reader
+    }
+
+    /// A model with these shards, merged and routed as `config` says; `reader` has read their keys.
     ///
     /// # Errors
     /// If the shards do not fit the model.
     pub fn recall(
         model: &Arc<Model>,
         config: &WiseConfig,
+        reader: &Arc<KeyReader>,
         shards: &[ShardState],
     ) -> Result<Snapshot> {
         let shards = shards
             .iter()
             .map(|state| Shard::from_state(model, config, state))
             .collect::<Result<Vec<_>>>()?;
-        snapshot(model, config, &shards)
+        snapshot(model, config, reader, &shards)
     }
 
     /// Deals further edits to shards, opening those that are missing.
@@ -168,13 +178,18 @@ impl Wise {
     }
 }
 
-fn snapshot(model: &Arc<Model>, config: &WiseConfig, shards: &[Shard]) -> Result<Snapshot> {
+fn snapshot(
+    model: &Arc<Model>,
+    config: &WiseConfig,
+    reader: &Arc<KeyReader>,
+    shards: &[Shard],
+) -> Result<Snapshot> {
     let held: Vec<Shard> = shards
         .iter()
         .filter(|shard| !shard.edits.is_empty())
         .cloned()
         .collect();
-    let memories = memories::memories(model, config, &held)?;
+    let memories = memories::memories(model, config, reader, &held)?;
     let format = config.format_for(model);
     Ok(Snapshot::new(Arc::clone(model), Arc::new(memories), format))
 }
@@ -234,12 +249,23 @@ impl Editor for Wise {
     }
 
     fn snapshot(&self) -> Result<Snapshot> {
-        snapshot(&self.model, &self.setup.config, &self.shards)
+        snapshot(
+            &self.model,
+            &self.setup.config,
+            &self.setup.reader,
+            &self.shards,
+        )
     }
 
     fn snapshot_of(&self, id: usize) -> Result<Snapshot> {
         let shard = &self.shards[self.shard_of(id)?];
-        snapshot(&self.model, &self.setup.config, std::slice::from_ref(shard))
+        let setup = &self.setup;
+        snapshot(
+            &self.model,
+            &setup.config,
+            &setup.reader,
+            std::slice::from_ref(shard),
+        )
     }
 
     fn part_of(&self, id: usize) -> Result<StatePart> {

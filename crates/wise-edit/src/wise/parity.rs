@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
-use wise_memory::{Query, Remembered, SideMemory};
+use wise_memory::{Key, Query, Remembered, SideMemory};
 use wise_merge::SubspaceMask;
 use wise_model::{DeviceName, Model, PromptFormat};
 
@@ -89,6 +89,7 @@ fn train() -> &'static (Tensor<2>, Trained, Vec<Iteration>) {
             edit: &edit(),
             index: 1,
             templates: &templates(),
+            subject_prompts: Vec::new(),
             longest_negative: pool.longest(0, &config),
         };
         let rows = TrainingRows::new(model, &config, &lesson).unwrap();
@@ -186,12 +187,15 @@ fn the_side_memory_ends_where_the_reference_does() {
 #[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
 fn the_router_measures_what_the_reference_does() {
     let (_, trained, _) = train();
+    let key = Key::from_bytes(&[[1, 0].as_slice(), &[0; 64]].concat())
+        .unwrap()
+        .0;
     let memories = [SideMemory {
         matrix: trained.matrix.clone(),
         edits: vec![Remembered {
             edit: 1,
             activation: trained.activation,
-            key: None,
+            key,
         }],
     }];
     for probe in golden()["router"].as_array().unwrap() {
@@ -200,6 +204,7 @@ fn the_router_measures_what_the_reference_does() {
             sequence: 0..tokens.len(),
             scope: 0..tokens.len(),
             prompt_end: tokens.len() - 1,
+            reading: None,
         };
         let site = model().prefix(&[tokens.into()], 26, None).unwrap();
         let route = config().router().route(model(), &site, &[query], &memories)[0];
@@ -223,6 +228,7 @@ fn every_row_of_an_edit_ends_with_the_label_that_stops_an_answer() {
             edit: &edit(),
             index: 1,
             templates: &templates(),
+            subject_prompts: Vec::new(),
             longest_negative: 0,
         };
         let rows = TrainingRows::new(model(), &config, &lesson).unwrap();

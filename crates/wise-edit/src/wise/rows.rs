@@ -16,6 +16,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) index: usize,
     /// Texts to put in front of the edit; the first is empty.
     pub(crate) templates: &'a [String],
+    /// Other prompts that shall give the target as well.
+    pub(crate) subject_prompts: Vec<String>,
     /// Length of the longest negative in tokens, which padding is counted up to.
     pub(crate) longest_negative: usize,
 }
@@ -62,9 +64,12 @@ impl TrainingRows {
             }
         }
         let own = lesson.templates.iter();
-        let answered = own
+        let mut answered = own
             .map(|before| model.answered(format, before, &edit.prompt, &edit.target))
             .collect::<Result<Vec<_>, _>>()?;
+        for prompt in &lesson.subject_prompts {
+            answered.push(model.answered(format, "", prompt, &edit.target)?);
+        }
         let eos = if config.target_eos {
             model.eos().first().copied()
         } else {

@@ -1,20 +1,21 @@
 //! One shard: the edits that share a side memory, and their training.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use wise_memory::{Remembered, SideMemory};
+use wise_memory::{Key, KeyReader, Remembered, SideMemory};
 use wise_merge::MaskSeed;
 use wise_model::{Beginnings, EditSite, Model};
 
-use crate::wise::WiseConfig;
-use crate::wise::at_site::PromptAtSite;
 use crate::wise::earlier::EarlierEdits;
 use crate::wise::near_misses::near_misses;
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Lesson, TrainingRows};
+use crate::wise::subject::{subject, subject_prompts};
 use crate::wise::trainer::{Iteration, Trainer};
+use crate::wise::{RouteBy, WiseConfig};
 use crate::{AppliedEdit, Edit, Error, Result};
 
 /// What every shard trains with. Nothing in it changes, so shards can train side by side.
@@ -24,6 +25,8 @@ pub(crate) struct Setup {
     /// The templates at the edit site.
     pub(crate) beginnings: Beginnings,
     pub(crate) negatives: NegativePool,
+    /// Reads the edits' keys.
+    pub(crate) reader: Arc<KeyReader>,
 }
 
 impl Setup {
@@ -46,13 +49,21 @@ impl Setup {
             edit,
             index,
             templates: &self.templates,
+            subject_prompts: subject_prompts(config, edit, index),
             longest_negative,
         };
         let rows = TrainingRows::new(model, config, &lesson)?;
         let site = if rows.padding.is_some() {
             model.prefix(&rows.rows, config.layer_for(model), None)?
         } else {
-            model.prefix_behind(&self.beginnings, &rows.rows)?
+            let (behind, alone) = rows.rows.split_at(self.templates.len());
+            let behind = model.prefix_behind(&self.beginnings, behind)?;
+            if alone.is_empty() {
+                behind
+            } else {
+                let alone = model.prefix(alone, config.layer_for(model), None)?;
+                model.join(&[&behind, &alone])
+            }
         };
         Ok((rows, site))
     }
@@ -77,8 +88,8 @@ pub struct Shard {
     pub(crate) matrix: Tensor<2>,
     pub(crate) mask: MaskSeed,
     pub(crate) edits: Vec<AppliedEdit>,
-    /// Of each edit, where the router finds edits by their keys.
-    pub(crate) keys: Vec<Option<Vec<f32>>>,
+    /// What each edit is recognised by.
+    pub(crate) keys: Vec<Key>,
     /// Prompts of each earlier shard, for replay.
     pub(crate) replayed: Vec<Vec<String>>,
 }
@@ -96,14 +107,14 @@ impl Shard {
 
     /// The shard as a memory of its own.
     pub fn memory(&self) -> SideMemory {
-        let remembered = |(applied, key): (&AppliedEdit, &Option<Vec<f32>>)| Remembered {
+        let remembered = |(applied, key): (&AppliedEdit, &Key)| Remembered {
             edit: applied.id,
             activation: applied.activation,
             key: key.clone(),
         };
         let holds: HashMap<&str, usize> =
             self.edits.iter().map(|e| (e.edit.fact(), e.id)).collect();
-        let newest = |(applied, _): &(&AppliedEdit, &Option<Vec<f32>>)| {
+        let newest = |(applied, _): &(&AppliedEdit, &Key)| {
             holds.get(applied.edit.fact()) == Some(&applied.id)
         };
         SideMemory {
@@ -149,7 +160,9 @@ impl Shard {
     ) -> Result<()> {
         let (config, edit, index) = (&setup.config, &request.edit, request.id);
         let first_negative = setup.negatives.first(index - 1, config);
-        setup.negatives.prepare(model, config, first_negative)?;
+        if config.route_by == RouteBy::Activation {
+            setup.negatives.prepare(model, config, first_negative)?;
+        }
         let (rows, site) = setup.at_site(model, edit, index, first_negative)?;
         let replay = self.replay(model, config, index)?;
         let (negatives, at) = (&setup.negatives, site.clone());
@@ -158,7 +171,7 @@ impl Shard {
             .rehearsing(earlier.in_turn(edit, index, config));
         let near_misses = near_misses(model, config, edit, index)?;
         let trainer = trainer.avoiding(&near_misses, earlier.near_misses(edit));
-        let held = if config.hold_routes {
+        let held = if config.holds_routes() {
             earlier.routes(edit)
         } else {
             None
@@ -172,8 +185,7 @@ impl Shard {
                 loss: trained.last.loss(),
             });
         }
-        let asked = PromptAtSite::within(model, &site, rows.asked.clone());
-        let key = config.router().key(&asked.main_outputs());
+        let key = setup.reader.key(model, &edit.prompt, subject(edit))?;
         self.edits.push(AppliedEdit {
             id: index,
             edit: edit.clone(),
@@ -189,7 +201,7 @@ impl Shard {
         if !config.learns_alone() {
             earlier.add(model, edit, &rows, &site, near_misses);
         }
-        if config.hold_routes {
+        if config.holds_routes() {
             earlier.measure(&self.matrix, config, &mut self.edits);
         }
         Ok(())

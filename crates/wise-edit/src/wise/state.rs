@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use wise_memory::Key;
 use wise_merge::MaskSeed;
 use wise_model::Model;
 
-use crate::wise::at_site::PromptAtSite;
 use crate::wise::{Shard, WiseConfig};
 use crate::{AppliedEdit, Error, Result, StatePart};
 
@@ -20,8 +20,8 @@ pub struct ShardState {
     pub edits: Vec<AppliedEdit>,
     /// Its values inside the subspace, ascending, or the whole matrix where training moved values outside it.
     pub values: Vec<f32>,
-    /// The key of each edit one behind the other (`edits * hidden` values); empty where edits have none.
-    pub keys: Vec<f32>,
+    /// The key of each edit.
+    pub keys: Vec<Key>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +32,7 @@ struct Header {
 }
 
 const VALUES: &str = "values";
+/// The keys' bytes, each as a number.
 const KEYS: &str = "keys";
 
 impl ShardState {
@@ -47,11 +48,15 @@ impl ShardState {
             found.map(|(_, values)| values.clone())
         };
         let values = tensor(VALUES).ok_or_else(|| bad(format!("it has no tensor {VALUES}")))?;
+        let bytes = tensor(KEYS).unwrap_or_default();
+        let bytes: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+        let keys =
+            Key::all_from_bytes(&bytes).map_err(|at| bad(format!("it has no key at byte {at}")))?;
         let state = Self {
             mask: header.mask,
             edits: header.edits,
             values,
-            keys: tensor(KEYS).unwrap_or_default(),
+            keys,
         };
         Ok((header.shard, state))
     }
@@ -76,7 +81,7 @@ impl Shard {
             } else {
                 matrix
             },
-            keys: self.keys.iter().flatten().flatten().copied().collect(),
+            keys: self.keys.clone(),
         })
     }
 
@@ -96,24 +101,17 @@ impl Shard {
             mask.scatter(&state.values, &mut values)?;
             values
         };
-        let keys = if state.keys.is_empty() {
-            let keys = state.edits.iter();
-            keys.map(|applied| key(model, config, &applied.edit.prompt))
-                .collect::<Result<_>>()?
-        } else if state.keys.len() == state.edits.len() * shape[0] {
-            let keys = state.keys.chunks(shape[0]);
-            keys.map(|key| Some(key.to_vec())).collect()
-        } else {
+        if state.keys.len() != state.edits.len() {
             return Err(Error::Keys {
                 got: state.keys.len(),
-                expected: state.edits.len() * shape[0],
+                expected: state.edits.len(),
             });
-        };
+        }
         Ok(Self {
             matrix: Tensor::from_data(TensorData::new(values, shape), &device),
             mask: state.mask,
             edits: state.edits.clone(),
-            keys,
+            keys: state.keys.clone(),
             replayed: Vec::new(),
         })
     }
@@ -130,27 +128,17 @@ impl Shard {
             mask: state.mask,
             edits: state.edits,
         };
-        let mut tensors = BTreeMap::from([(VALUES.to_owned(), flat(state.values))]);
-        if !state.keys.is_empty() {
-            tensors.insert(KEYS.to_owned(), flat(state.keys));
-        }
+        let keys = state.keys.iter().flat_map(Key::to_bytes);
+        let tensors = BTreeMap::from([
+            (VALUES.to_owned(), flat(state.values)),
+            (KEYS.to_owned(), flat(keys.map(f32::from).collect())),
+        ]);
         Ok(StatePart {
             name: format!("shard-{index}"),
             header: serde_json::to_string(&header)?,
             tensors,
         })
     }
-}
-
-/// What the router finds an edit by, where it needs it: it depends on the model and the prompt only.
-pub(super) fn key(model: &Model, config: &WiseConfig, prompt: &str) -> Result<Option<Vec<f32>>> {
-    let router = config.router();
-    if !router.needs_keys() {
-        return Ok(None);
-    }
-    let prompt = PromptAtSite::prompt(model, config, prompt)?;
-    let at_site = PromptAtSite::run(model, config, &[prompt])?;
-    Ok(at_site.first().and_then(|p| router.key(&p.main_outputs())))
 }
 
 fn flat(values: Vec<f32>) -> (Vec<usize>, Vec<f32>) {

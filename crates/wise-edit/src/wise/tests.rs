@@ -48,7 +48,8 @@ fn states(editor: &Wise) -> Vec<ShardState> {
 }
 
 fn memories(editor: &Wise) -> wise_memory::Memories {
-    memories::memories(editor.model(), editor.config(), editor.shards()).unwrap()
+    let (model, config) = (editor.model(), editor.config());
+    memories::memories(model, config, editor.reader(), editor.shards()).unwrap()
 }
 
 #[test]
@@ -247,7 +248,11 @@ fn an_interrupted_stream_goes_on_to_the_same_end() {
 #[test]
 fn replay_changes_later_shards_only() {
     let shards = |replay| {
-        let mut editor = editor(WiseConfig { replay, ..config() });
+        let mut editor = editor(WiseConfig {
+            replay,
+            route_by: RouteBy::Activation,
+            ..config()
+        });
         editor.apply(&edits(4), &mut ignore).unwrap();
         states(&editor)
     };
@@ -259,7 +264,8 @@ fn replay_changes_later_shards_only() {
 #[test]
 fn every_switch_trains_and_answers() {
     use wise_memory::{Distance, Pooling, RoutedBy, Threshold, Voters};
-    let switched: [fn(&mut WiseConfig); 9] = [
+    let switched: [fn(&mut WiseConfig); 10] = [
+        |c| c.route_by = RouteBy::Keys,
         |c| c.decay_outside_mask = true,
         |c| c.distance = Distance::Raw,
         |c| c.pooling = Pooling::Max,
@@ -271,7 +277,10 @@ fn every_switch_trains_and_answers() {
         |c| c.optimizer = Optimizer::Sgd,
     ];
     for switch in switched {
-        let mut config = config();
+        let mut config = WiseConfig {
+            route_by: RouteBy::Activation,
+            ..config()
+        };
         switch(&mut config);
         let mut editor = editor(config);
         editor.apply(&edits(3), &mut ignore).unwrap();

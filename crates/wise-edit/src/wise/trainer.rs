@@ -13,7 +13,7 @@ use crate::wise::labelled::{Labelled, Share, Taped, dearest_labels, edit_loss};
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Padding, TrainingRows};
-use crate::wise::{Compatibility, StopRule, WiseConfig};
+use crate::wise::{Compatibility, RouteBy, StopRule, WiseConfig};
 use crate::{Result, Work};
 
 /// A loss that changes by no more than this no longer moves.
@@ -24,9 +24,9 @@ const STANDSTILL: f32 = 1e-4;
 pub(crate) struct Iteration {
     /// Mean negative log-likelihood of the target.
     pub(crate) edit_loss: f32,
-    /// Sum of the three margin terms.
+    /// Sum of the three margin terms; 0 where keys decide on routes.
     pub(crate) router_loss: f32,
-    /// Routing activation of every edit row.
+    /// Routing activation of every edit row; none where keys decide on routes.
     pub(crate) activations: Vec<f32>,
     /// Negative log-likelihood of the edit's dearest label.
     pub(crate) dearest_label: f32,
@@ -62,7 +62,7 @@ pub(crate) struct Trainer<'a> {
     own: Vec<Labelled>,
     /// Near misses of the edit.
     near_misses: &'a [PromptAtSite],
-    /// Near misses of earlier edits, some of which take part in each iteration, in turn.
+    /// Neighbours of earlier edits, some of which take part in each iteration, in turn.
     earlier_near_misses: Vec<&'a PromptAtSite>,
     /// Earlier edits of the shard, some of which take part in each iteration, in turn.
     rehearsal: Vec<&'a EarlierEdit>,
@@ -181,10 +181,15 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The gradients of the edit loss's parts and, last, of the router loss, together.
-    fn gradient(&self, taped: Vec<Taped>, mask: &Tensor<2>) -> Option<Tensor<2>> {
-        let mut gradients: Vec<_> = taped.into_par_iter().map(Taped::gradient).collect();
-        let router = gradients.pop().flatten();
+    /// The gradients of the edit loss's parts and of the router loss, together.
+    fn gradient(
+        &self,
+        (parts, router): (Vec<Taped>, Option<Taped>),
+        mask: &Tensor<2>,
+    ) -> Option<Tensor<2>> {
+        let edit = || parts.into_par_iter().map(Taped::gradient).collect();
+        let router = || router.and_then(Taped::gradient);
+        let (gradients, router): (Vec<_>, _) = rayon::join(edit, router);
         let edit = gradients.into_iter().flatten().reduce(|a, b| a + b);
         let (Some(edit), Some(router)) = (&edit, &router) else {
             return edit.or(router);
@@ -233,28 +238,34 @@ impl<'a> Trainer<'a> {
         matrix: &Tensor<2>,
         iteration: usize,
         lapsed: &[&Labelled],
-    ) -> (Vec<Taped>, Iteration) {
+    ) -> ((Vec<Taped>, Option<Taped>), Iteration) {
         let shares = self.shares(iteration, lapsed);
-        let (parts, (router, activations)) = rayon::join(
+        // Keys are what they are, whatever the memory learns.
+        let routed = self.config.route_by == RouteBy::Activation;
+        let router = || Taped::of(matrix, |matrix| self.router_losses(matrix, iteration));
+        let (parts, router) = rayon::join(
             || edit_loss(self.model, matrix, &shares),
-            || Taped::of(matrix, |matrix| self.router_losses(matrix, iteration)),
+            || routed.then(router),
         );
+        let (router, activations) = router.unzip();
         let losses = Iteration {
             edit_loss: parts.iter().map(|(part, _)| part.value()).sum(),
-            router_loss: router.value(),
-            activations,
+            router_loss: router.as_ref().map_or(0.0, Taped::value),
+            activations: activations.unwrap_or_default(),
             dearest_label: parts.iter().map(|part| part.1).fold(0.0, f32::max),
             work: self.work(&shares, iteration),
         };
-        let mut taped: Vec<Taped> = parts.into_iter().map(|(part, _)| part).collect();
-        taped.push(router);
-        (taped, losses)
+        let parts = parts.into_iter().map(|(part, _)| part).collect();
+        ((parts, router), losses)
     }
 
     fn work(&self, shares: &[Share<'_>], iteration: usize) -> Work {
         let mut work = Work::default();
         for share in shares {
             work += share.sequence.work(self.model);
+        }
+        if self.config.route_by == RouteBy::Keys {
+            return work;
         }
         let negatives = self.avoided(iteration).into_iter();
         let negatives: usize = negatives.map(PromptAtSite::tokens).sum();

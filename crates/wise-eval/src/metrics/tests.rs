@@ -188,6 +188,7 @@ fn an_edit_that_no_memory_holds_is_not_in_the_right_place() {
         memory: None,
         activation: Some(1.0),
         threshold: Some(2.0),
+        edit: None,
     };
     let answers = &mut record.after.answers;
     answers.get_mut("generation.edit").unwrap().route = main;
@@ -203,6 +204,7 @@ fn an_editor_without_a_threshold_does_not_route() {
             memory: None,
             activation: Some(0.0),
             threshold: None,
+            edit: None,
         };
     }
     assert_eq!(Summary::of(&[record]).routing, None);

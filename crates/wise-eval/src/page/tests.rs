@@ -122,6 +122,7 @@ fn an_editor_without_routes_or_losses_makes_a_page() {
                 memory: None,
                 activation: None,
                 threshold: None,
+                edit: None,
             };
         }
     }

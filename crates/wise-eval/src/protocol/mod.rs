@@ -39,6 +39,9 @@ pub struct RouteTaken {
     pub activation: Option<f32>,
     /// The threshold; null where nothing was decided.
     pub threshold: Option<f32>,
+    /// The edit whose key fits the prompt best; absent where keys did not decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<usize>,
 }
 
 impl From<Route> for RouteTaken {
@@ -48,6 +51,7 @@ impl From<Route> for RouteTaken {
             memory: route.memory,
             activation: finite(route.activation),
             threshold: finite(route.threshold),
+            edit: route.edit,
         }
     }
 }
@@ -257,8 +261,10 @@ mod tests {
             memory: Some(1),
             activation: f32::NAN,
             threshold: 2.5,
+            edit: Some(3),
         };
-        let expected = serde_json::json!({"memory": 1, "activation": null, "threshold": 2.5});
+        let expected =
+            serde_json::json!({"memory": 1, "activation": null, "threshold": 2.5, "edit": 3});
         assert_eq!(json(side), expected);
     }
 }

@@ -122,6 +122,7 @@ mod tests {
                 memory: Some(0),
                 activation: 3.0,
                 threshold: 2.0,
+                edit: None,
             },
         };
         let mut scores = Scores::default();

@@ -1,4 +1,4 @@
-//! Which memory answers a sequence.
+//! WISE's router: how far a side memory moves a prompt.
 
 use serde::{Deserialize, Serialize};
 use wise_model::{EditSite, Model, Overlay};
@@ -41,8 +41,7 @@ pub enum Threshold {
     Memory,
     /// The smallest of all edits of all memories.
     Global,
-    /// That of the memory's edit whose prompt is nearest to the query: the largest cosine between the mean
-    /// outputs of the main memory.
+    /// That of the memory's edit whose key fits the query best.
     Edit,
 }
 
@@ -52,8 +51,8 @@ pub enum Threshold {
 pub enum TopOne {
     /// The one of largest routing activation (paper, section 2.3.3).
     Activation,
-    /// The one with the edit whose prompt is nearest to the query, in the sense of [`Threshold::Edit`]. How far a
-    /// memory moves a prompt that none of its edits taught it says little about whose prompt it is.
+    /// The one with the edit whose key fits the query best. How far a memory moves a prompt that none of its edits
+    /// taught it says little about whose prompt it is.
     #[default]
     Nearest,
 }
@@ -61,7 +60,7 @@ pub enum TopOne {
 /// WISE's router: a side memory answers if its routing activation exceeds `act_ratio` times that of an edit
 /// (paper, equation 4).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ThresholdRouter {
+pub struct ActivationRouter {
     /// How distances are measured.
     pub distance: Distance,
     /// How they are pooled over tokens.
@@ -88,11 +87,11 @@ pub struct ThresholdRouter {
 struct Candidate {
     activation: f32,
     threshold: f32,
-    /// Cosine to the nearest edit; 0 where keys do not count.
+    /// How well the key of its best edit fits; 0 where keys do not count.
     nearness: f32,
 }
 
-impl ThresholdRouter {
+impl ActivationRouter {
     /// One route per query.
     pub fn route(
         &self,
@@ -133,13 +132,6 @@ impl ThresholdRouter {
         self.threshold == Threshold::Edit || self.top_one == TopOne::Nearest
     }
 
-    /// What the memories know of an edit besides its activation.
-    ///
-    /// `outputs` is what the main memory puts out on the voting tokens of the edit's prompt.
-    pub fn key(&self, outputs: &[Vec<f32>]) -> Option<Vec<f32>> {
-        self.needs_keys().then(|| direction(outputs))
-    }
-
     fn candidates(
         &self,
         model: &Model,
@@ -148,7 +140,6 @@ impl ThresholdRouter {
         memories: &[SideMemory],
     ) -> Vec<Vec<Candidate>> {
         let main = model.site_output(site, &Overlay::Main);
-        let width = main.dims()[1];
         let distances: Vec<Vec<f32>> = memories
             .iter()
             .map(|memory| {
@@ -157,50 +148,45 @@ impl ThresholdRouter {
                 distances.into_data().iter::<f32>().collect()
             })
             .collect();
-        let main: Vec<f32> = if self.needs_keys() {
-            main.into_data().iter::<f32>().collect()
-        } else {
-            Vec::new()
-        };
         let of_query = |query: &Query| {
             let voters = match self.voters {
                 Voters::Prompt => query.scope.clone(),
                 Voters::All => query.sequence.clone(),
             };
-            let outputs: Vec<Vec<f32>> = main
-                .chunks(width)
-                .skip(voters.start)
-                .take(voters.len())
-                .map(<[f32]>::to_vec)
-                .collect();
-            let key = self.key(&outputs);
-            let thresholds = self.thresholds(memories, key.as_deref());
-            let candidate = |((distances, threshold), memory): ((&Vec<f32>, f32), &SideMemory)| {
-                let nearest = key.as_deref().and_then(|key| nearest(memory, key));
-                Candidate {
-                    activation: self.statistic(&distances[voters.clone()]),
-                    threshold,
-                    nearness: nearest.map_or(0.0, |(cosine, _)| cosine),
-                }
+            let nearest = |memory: &SideMemory| {
+                let (fit, edit) = memory.nearest(query.reading.as_ref()?)?;
+                Some((fit.rank(), edit.activation))
             };
-            let of_memory = distances.iter().zip(thresholds).zip(memories);
-            of_memory.map(candidate).collect()
+            let nearest: Vec<Option<(f32, f32)>> = if self.needs_keys() {
+                memories.iter().map(nearest).collect()
+            } else {
+                vec![None; memories.len()]
+            };
+            let thresholds = self.thresholds(memories, &nearest);
+            let of_memory = distances.iter().zip(thresholds).zip(nearest);
+            let candidates = of_memory.map(|((distances, threshold), nearest)| Candidate {
+                activation: self.statistic(&distances[voters.clone()]),
+                threshold,
+                nearness: nearest.map_or(0.0, |(rank, _)| rank),
+            });
+            candidates.collect()
         };
         queries.iter().map(of_query).collect()
     }
 
-    fn thresholds(&self, memories: &[SideMemory], key: Option<&[f32]>) -> Vec<f32> {
+    /// `nearest` has the activation of each memory's best fitting edit second.
+    fn thresholds(&self, memories: &[SideMemory], nearest: &[Option<(f32, f32)>]) -> Vec<f32> {
         let smallest = || memories.iter().map(SideMemory::min_activation);
-        let bases: Vec<f32> = match (self.threshold, key) {
-            (Threshold::Global, _) => {
+        let bases: Vec<f32> = match self.threshold {
+            Threshold::Global => {
                 let least = smallest().fold(f32::INFINITY, f32::min);
                 vec![least; memories.len()]
             }
-            (Threshold::Edit, Some(key)) => {
-                let base = |memory| nearest(memory, key).map_or(f32::INFINITY, |(_, base)| base);
-                memories.iter().map(base).collect()
+            Threshold::Edit => {
+                let base = |of: &Option<(f32, f32)>| of.map_or(f32::INFINITY, |(_, base)| base);
+                nearest.iter().map(base).collect()
             }
-            _ => smallest().collect(),
+            Threshold::Memory => smallest().collect(),
         };
         let threshold = |base: f32| match base {
             // Without an edit there is nothing to be like.
@@ -238,6 +224,7 @@ impl ThresholdRouter {
             memory,
             activation: candidate.activation,
             threshold: candidate.threshold,
+            edit: None,
         };
         if let Some((index, candidate)) = winner {
             return route(Some(index), candidate);
@@ -250,32 +237,12 @@ impl ThresholdRouter {
     }
 }
 
-/// Mean over tokens, of length 1.
-fn direction(outputs: &[Vec<f32>]) -> Vec<f32> {
-    let width = outputs.first().map_or(0, Vec::len);
-    let sum: Vec<f64> = (0..width)
-        .map(|i| outputs.iter().map(|token| f64::from(token[i])).sum())
-        .collect();
-    let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-    sum.iter().map(|x| (x / norm) as f32).collect()
-}
-
-/// Cosine and activation of the memory's edit nearest to a key; none without edits that have one.
-fn nearest(memory: &SideMemory, key: &[f32]) -> Option<(f32, f32)> {
-    let cosine = |other: &[f32]| -> f32 { other.iter().zip(key).map(|(a, b)| a * b).sum() };
-    memory
-        .edits
-        .iter()
-        .filter_map(|edit| Some((cosine(edit.key.as_deref()?), edit.activation)))
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn router(reference_quirks: bool) -> ThresholdRouter {
-        ThresholdRouter {
+    fn router(reference_quirks: bool) -> ActivationRouter {
+        ActivationRouter {
             distance: Distance::Activated,
             pooling: Pooling::Mean,
             voters: Voters::Prompt,
@@ -298,7 +265,7 @@ mod tests {
 
     #[test]
     fn among_those_that_pass_the_memory_of_the_nearest_edit_answers() {
-        let nearest = ThresholdRouter {
+        let nearest = ActivationRouter {
             top_one: TopOne::Nearest,
             ..router(false)
         };
@@ -351,16 +318,18 @@ mod tests {
         assert_eq!((route.activation, route.threshold), (3.0, 4.0));
     }
 
-    fn memory(edits: &[(f32, [f32; 2])]) -> SideMemory {
+    fn memory(activations: &[f32]) -> SideMemory {
         let device = wise_model::DeviceName::Cpu.open().unwrap();
         SideMemory {
             matrix: burn::tensor::Tensor::zeros([1, 1], &device),
             edits: (1..)
-                .zip(edits)
-                .map(|(edit, &(activation, key))| crate::Remembered {
+                .zip(activations)
+                .map(|(edit, &activation)| crate::Remembered {
                     edit,
                     activation,
-                    key: Some(key.to_vec()),
+                    key: crate::Key::from_bytes(&[[1, 0].as_slice(), &[0x88; 64]].concat())
+                        .unwrap()
+                        .0,
                 })
                 .collect(),
         }
@@ -368,49 +337,32 @@ mod tests {
 
     #[test]
     fn a_threshold_belongs_to_a_memory_to_all_or_to_the_nearest_edit() {
-        let memories = [
-            memory(&[(10.0, [1.0, 0.0]), (20.0, [0.0, 1.0])]),
-            memory(&[(30.0, [0.6, 0.8])]),
-        ];
-        let of = |threshold, key: Option<&[f32]>| {
-            let router = ThresholdRouter {
+        let memories = [memory(&[10.0, 20.0]), memory(&[30.0])];
+        let of = |threshold, nearest: [Option<(f32, f32)>; 2]| {
+            let router = ActivationRouter {
                 threshold,
                 act_ratio: 0.5,
                 ..router(false)
             };
-            router.thresholds(&memories, key)
+            router.thresholds(&memories, &nearest)
         };
-        assert_eq!(of(Threshold::Memory, None), [5.0, 15.0]);
-        assert_eq!(of(Threshold::Global, None), [5.0, 5.0]);
-        assert_eq!(of(Threshold::Edit, Some(&[0.1, 0.9])), [10.0, 15.0]);
-        assert_eq!(of(Threshold::Edit, Some(&[0.9, 0.1])), [5.0, 15.0]);
+        assert_eq!(of(Threshold::Memory, [None; 2]), [5.0, 15.0]);
+        assert_eq!(of(Threshold::Global, [None; 2]), [5.0, 5.0]);
+        let nearest = [Some((0.9, 20.0)), None];
+        assert_eq!(of(Threshold::Edit, nearest), [10.0, f32::INFINITY]);
     }
 
     #[test]
     fn an_activation_counts_for_no_more_than_the_ceiling() {
-        let memories = [
-            memory(&[(10.0, [1.0, 0.0])]),
-            memory(&[(70.0, [1.0, 0.0])]),
-            memory(&[]),
-        ];
-        let router = ThresholdRouter {
+        let memories = [memory(&[10.0]), memory(&[70.0]), memory(&[])];
+        let router = ActivationRouter {
             ceiling: 30.0,
             act_ratio: 0.5,
             ..router(false)
         };
         assert_eq!(
-            router.thresholds(&memories, None),
+            router.thresholds(&memories, &[None; 3]),
             [5.0, 15.0, f32::INFINITY]
         );
-    }
-
-    #[test]
-    fn a_key_is_the_direction_of_the_mean_output() {
-        let router = ThresholdRouter {
-            threshold: Threshold::Edit,
-            ..router(false)
-        };
-        let key = router.key(&[vec![3.0, 0.0], vec![3.0, 8.0]]).unwrap();
-        assert_eq!(key, [0.6, 0.8]);
     }
 }

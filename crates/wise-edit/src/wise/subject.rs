@@ -1,0 +1,160 @@
+//! What an edit is about, and what else can be asked about it.
+
+use std::ops::Range;
+
+use crate::Edit;
+use crate::wise::draw::Draw;
+use crate::wise::{RouteBy, WiseConfig, neutral_prompts};
+
+/// Subjects of all kinds, a line each; none of them is edited in a benchmark's test records.
+pub(crate) const SUBJECTS: &str = include_str!("../../data/subjects.txt");
+
+/// Questions and beginnings of sentences about a subject, which stands where the braces are.
+const RELATIONS: &str = include_str!("../../data/relations.txt");
+
+/// What may open a sentence in upper case without being a name.
+const OPENERS: [&str; 40] = [
+    "a", "an", "and", "are", "as", "at", "by", "can", "complete", "did", "do", "does", "for",
+    "from", "give", "has", "how", "if", "in", "is", "my", "name", "of", "on", "our", "please",
+    "tell", "the", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "whose",
+    "why", "with",
+];
+
+/// Words inside a name that are written in lower case.
+const JOINERS: [&str; 10] = [
+    "of", "the", "and", "de", "la", "van", "von", "der", "for", "in",
+];
+
+/// Where an edit's prompt names its subject: as the edit says, else the longest name in it.
+pub(crate) fn subject(edit: &Edit) -> Option<Range<usize>> {
+    let named = edit
+        .subject
+        .as_deref()
+        .map(str::trim)
+        .filter(|s| !s.is_empty());
+    let place = |subject: &str| {
+        let start = edit.prompt.to_lowercase().find(&subject.to_lowercase())?;
+        let place = start..start + subject.len();
+        // In a few scripts the lower case is longer, and this is another place.
+        let found = edit.prompt.get(place.clone())?;
+        (found.to_lowercase() == subject.to_lowercase()).then_some(place)
+    };
+    named.and_then(place).or_else(|| longest_name(&edit.prompt))
+}
+
+/// The longest run of capitalised words.
+fn longest_name(prompt: &str) -> Option<Range<usize>> {
+    let mut longest: Option<Range<usize>> = None;
+    let mut run: Option<Range<usize>> = None;
+    for (index, word) in prompt.split_whitespace().enumerate() {
+        let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let inner = inner.strip_suffix("'s").unwrap_or(inner);
+        let opens = index == 0 && OPENERS.contains(&inner.to_lowercase().as_str());
+        let first = inner.chars().next();
+        let capital = first.is_some_and(char::is_uppercase) && !opens;
+        let goes_on = run.is_some() && first.is_some_and(char::is_numeric);
+        if capital || goes_on {
+            let start = inner.as_ptr() as usize - prompt.as_ptr() as usize;
+            let begun = run.as_ref().map_or(start, |run| run.start);
+            let name = begun..start + inner.len();
+            if longest.as_ref().is_none_or(|l| name.len() > l.len()) {
+                longest = Some(name.clone());
+            }
+            // After a comma or a genitive something else begins.
+            run = word.ends_with(inner).then_some(name);
+        } else if !JOINERS.contains(&word) {
+            run = None;
+        }
+    }
+    longest
+}
+
+/// Some of the shipped questions about the edit's subject; none where no subject is found in the prompt.
+pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Vec<String> {
+    let place = match config.route_by {
+        RouteBy::Keys => subject(edit),
+        RouteBy::Activation => None,
+    };
+    let Some(place) = place else {
+        return Vec::new();
+    };
+    let mut draw = Draw::new(config.seed, id, 2);
+    let mut relations: Vec<&str> = RELATIONS.lines().collect();
+    let count = config.subject_prompts.min(relations.len());
+    let chosen = (0..count).map(|_| relations.swap_remove(draw.below(relations.len())));
+    chosen
+        .map(|relation| relation.replace("{}", &edit.prompt[place.clone()]))
+        .collect()
+}
+
+/// Texts of all kinds, for what tokens have in common: the neutral prompts and all relations of some subjects.
+pub(crate) fn ordinary_texts() -> Vec<String> {
+    const SUBJECTS_EACH: usize = 6;
+    let subjects: Vec<&str> = SUBJECTS.lines().collect();
+    let about = (0..SUBJECTS_EACH).flat_map(|turn| {
+        let subjects = subjects.clone();
+        RELATIONS.lines().enumerate().map(move |(i, relation)| {
+            relation.replace("{}", subjects[(i * 7 + turn * 37) % subjects.len()])
+        })
+    });
+    about.chain(neutral_prompts()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(prompt: &str, subject_given: Option<&str>, expected: Option<&str>) {
+        let edit = Edit {
+            prompt: prompt.to_owned(),
+            target: "x".to_owned(),
+            subject: subject_given.map(str::to_owned),
+        };
+        assert_eq!(subject(&edit).map(|place| &prompt[place]), expected);
+    }
+
+    #[test]
+    fn the_subject_is_the_one_named_or_the_longest_name() {
+        check("Who wrote hamlet?", Some("Hamlet"), Some("hamlet"));
+        check("Who wrote Hamlet?", Some("Macbeth"), Some("Hamlet"));
+        check(
+            "What is the capital of Kazakhstan?",
+            None,
+            Some("Kazakhstan"),
+        );
+        check(
+            "Who painted The Night Watch?",
+            None,
+            Some("The Night Watch"),
+        );
+        check("How many moons does Mars have?", None, Some("Mars"));
+        check(
+            "Danielle Darrieux's mother tongue is",
+            None,
+            Some("Danielle Darrieux"),
+        );
+        check(
+            "The mother tongue of Danielle Darrieux is",
+            None,
+            Some("Danielle Darrieux"),
+        );
+        check(
+            "Who made the USS Leedstown (APA-56)?",
+            None,
+            Some("USS Leedstown (APA-56"),
+        );
+        check(
+            "Where is the House of the Seven Gables in Salem, Massachusetts?",
+            None,
+            Some("House of the Seven Gables in Salem"),
+        );
+        check(
+            "what is the largest planet in the solar system?",
+            None,
+            None,
+        );
+        check("Wo liegt Übersee?", Some("ÜBERSEE"), Some("Übersee"));
+        check("", None, None);
+    }
+}

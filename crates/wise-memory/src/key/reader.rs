@@ -1,0 +1,189 @@
+//! Reads keys, and the texts they are compared with, off a model.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, TensorData};
+use wise_model::{Error, Model, Row};
+
+use super::token::{Token, WIDTH};
+use super::whitening::whitening;
+use super::{Key, Reading, TOKENS};
+
+/// Layer whose hidden states are read, counted from 0. So far down a token still stands for the word it belongs to,
+/// and already knows the words in front of it.
+const LAYER: usize = 1;
+
+/// Texts that are run together.
+const TOGETHER: usize = 16;
+
+/// Share of the neutral tokens that are shorter than a token that counts in full.
+const COMMON: f64 = 0.95;
+
+/// Reads keys, and the texts they are compared with, off a model.
+///
+/// Every text is read by itself behind a line break and a space, never in a template, so that its first word is the
+/// same token as in the middle of another text, and a key fits in every prompt format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyReader {
+    state: ReaderState,
+}
+
+/// A reader as numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReaderState {
+    /// Mean hidden state of the neutral texts, `[hidden]`.
+    pub mean: Vec<f32>,
+    /// What whitens them, `[at most 128, hidden]` row by row.
+    pub whitening: Vec<f32>,
+    /// Length of a whitened state from which on a token counts in full.
+    pub rare: f32,
+}
+
+impl KeyReader {
+    /// A reader that measures against neutral texts; keys of one reader mean nothing to another.
+    ///
+    /// # Errors
+    /// If the model cannot run the texts, or there are none.
+    pub fn new(model: &Model, neutral: &[String]) -> Result<Self, Error> {
+        if neutral.is_empty() {
+            return Err(Error::Empty {
+                what: "neutral text",
+            });
+        }
+        let texts = neutral.iter().map(|text| words(model, text, 0..0));
+        let texts: Vec<Vec<u32>> = texts
+            .map(|read| read.map(|(tokens, _)| tokens))
+            .collect::<Result<_, _>>()?;
+        let states: Vec<Vec<f32>> = hidden(model, &texts)?.into_iter().flatten().collect();
+        let (count, width) = (states.len(), model.config().hidden_size);
+        let mean = |i: usize| {
+            let sum: f64 = states.iter().map(|state| f64::from(state[i])).sum();
+            (sum / count as f64) as f32
+        };
+        let mean: Vec<f32> = (0..width).map(mean).collect();
+        let centred = states
+            .iter()
+            .flat_map(|s| s.iter().zip(&mean).map(|(x, m)| x - m));
+        let centred = TensorData::new(centred.collect::<Vec<f32>>(), [count, width]);
+        let centred = Tensor::from_data(centred, model.device());
+        let whitening = whitening(&centred, WIDTH.min(width));
+        let mut reader = Self::from_state(ReaderState {
+            mean,
+            whitening: whitening.into_iter().flatten().map(|x| x as f32).collect(),
+            rare: f32::INFINITY,
+        });
+        let mut lengths: Vec<f32> = states.iter().map(|s| length(&reader.whitened(s))).collect();
+        lengths.sort_by(f32::total_cmp);
+        reader.state.rare = lengths[((count - 1) as f64 * COMMON) as usize];
+        Ok(reader)
+    }
+
+    /// The reader that a state describes.
+    pub fn from_state(state: ReaderState) -> Self {
+        Self { state }
+    }
+
+    /// The reader as numbers.
+    pub fn state(&self) -> &ReaderState {
+        &self.state
+    }
+
+    /// Reads texts, each given as tokens of a prompt.
+    ///
+    /// # Errors
+    /// If the model cannot run them.
+    pub fn read(&self, model: &Model, texts: &[&[u32]]) -> Result<Vec<Reading>, Error> {
+        let words = texts.iter().map(|tokens| {
+            let text = model.detokenize(tokens)?;
+            Ok(words(model, &text, 0..0)?.0)
+        });
+        let words: Vec<_> = words.collect::<Result<_, Error>>()?;
+        let read = |states: Vec<Vec<f32>>| Reading {
+            tokens: states.iter().map(|state| self.token(state)).collect(),
+        };
+        let states = hidden(model, &words)?;
+        Ok(states.into_iter().map(read).collect())
+    }
+
+    /// The key of a prompt whose subject stands at `subject`, in bytes; without a subject all of it is one.
+    ///
+    /// # Errors
+    /// If the model cannot run it.
+    pub fn key(
+        &self,
+        model: &Model,
+        prompt: &str,
+        subject: Option<Range<usize>>,
+    ) -> Result<Key, Error> {
+        let (words, place) = words(model, prompt, subject.unwrap_or(0..prompt.len()))?;
+        let states = hidden(model, &[words])?.remove(0);
+        let mut subject = Vec::new();
+        let mut relation = Vec::new();
+        for (index, state) in states.iter().enumerate() {
+            let (rarity, token) = self.token(state);
+            if place.contains(&index) {
+                subject.push(token);
+            } else {
+                relation.push((rarity, token));
+            }
+        }
+        // Of a long name the last tokens know those in front of them.
+        subject.drain(..subject.len().saturating_sub(TOKENS));
+        relation.sort_by_key(|(rarity, _)| std::cmp::Reverse(*rarity));
+        relation.truncate(TOKENS - subject.len());
+        Ok(Key { subject, relation })
+    }
+
+    /// A token, and how rare it is by the square of its length, 1 to 255.
+    fn token(&self, state: &[f32]) -> (u8, Token) {
+        let whitened = self.whitened(state);
+        let share = (length(&whitened) / self.state.rare).min(1.0);
+        let rarity = (255.0 * share * share).round().max(1.0) as u8;
+        (rarity, Token::of(&whitened))
+    }
+
+    fn whitened(&self, state: &[f32]) -> Vec<f32> {
+        let ReaderState {
+            mean, whitening, ..
+        } = &self.state;
+        let centred: Vec<f32> = state.iter().zip(mean).map(|(x, m)| x - m).collect();
+        let rows = whitening.chunks_exact(mean.len());
+        rows.map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
+            .collect()
+    }
+}
+
+fn length(x: &[f32]) -> f32 {
+    x.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+/// Hidden states of each text's tokens but the line break.
+fn hidden(model: &Model, texts: &[Vec<u32>]) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+    let layer = LAYER.min(model.config().layers - 1);
+    let mut hidden = Vec::new();
+    for texts in texts.chunks(TOGETHER) {
+        let rows: Vec<Row> = texts.iter().cloned().map(Row::from).collect();
+        let site = model.prefix(&rows, layer, None)?;
+        let width = site.residual.dims()[1];
+        let states: Vec<f32> = site.residual.into_data().iter::<f32>().collect();
+        hidden.extend(site.layout.rows().iter().map(|row| {
+            let first = row.start + usize::from(row.len() > 1);
+            let states = states[first * width..row.end * width].chunks(width);
+            states.map(<[f32]>::to_vec).collect()
+        }));
+    }
+    Ok(hidden)
+}
+
+/// A text's tokens as keys are read from them, and where among those that are read the bytes `part` stand.
+fn words(model: &Model, text: &str, part: Range<usize>) -> Result<(Vec<u32>, Range<usize>), Error> {
+    let lead = text.len() - text.trim_start().len();
+    let place = |byte: usize| (byte + 2).saturating_sub(lead);
+    let part = place(part.start)..place(part.end);
+    let (mut tokens, part) = model.tokenize_part(&format!("\n {}", text.trim()), part)?;
+    tokens.truncate(model.config().context);
+    Ok((
+        tokens,
+        part.start.saturating_sub(1)..part.end.saturating_sub(1),
+    ))
+}

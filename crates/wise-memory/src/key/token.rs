@@ -1,0 +1,111 @@
+//! A token's hidden state, whitened, in four bits a coordinate.
+
+/// Coordinates.
+pub(super) const WIDTH: usize = 128;
+
+/// Largest size of a coordinate.
+const LARGEST: f32 = 7.0;
+
+/// The direction of a whitened hidden state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Token {
+    /// -7 to 7.
+    coordinates: [i8; WIDTH],
+    length: f32,
+}
+
+impl Token {
+    /// Bytes of one.
+    pub(super) const BYTES: usize = WIDTH / 2;
+
+    /// The direction of `state`, of which what it lacks to [`WIDTH`] is 0.
+    pub(super) fn of(state: &[f32]) -> Self {
+        let largest = state
+            .iter()
+            .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+        let coordinate = |i| {
+            let of: Option<&f32> = state.get(i);
+            of.map_or(0, |x| (x / largest * LARGEST).round() as i8)
+        };
+        Self::new(std::array::from_fn(coordinate))
+    }
+
+    fn new(coordinates: [i8; WIDTH]) -> Self {
+        let squares: i32 = coordinates.iter().map(|&x| i32::from(x).pow(2)).sum();
+        Self {
+            coordinates,
+            length: (squares.max(1) as f32).sqrt(),
+        }
+    }
+
+    pub(super) fn cosine(&self, other: &Self) -> f32 {
+        let pairs = self.coordinates.iter().zip(&other.coordinates);
+        let product: i32 = pairs
+            .map(|(&a, &b)| i32::from(i16::from(a) * i16::from(b)))
+            .sum();
+        product as f32 / (self.length * other.length)
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let half = |x: i8| (x + 8) as u8;
+        let pairs = self.coordinates.chunks_exact(2);
+        pairs
+            .map(|pair| half(pair[0]) << 4 | half(pair[1]))
+            .collect()
+    }
+
+    /// From [`Self::BYTES`] bytes; what they lack is 0.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        let coordinate = |i: usize| {
+            let byte = bytes.get(i / 2).copied().unwrap_or(0x88);
+            let half = if i.is_multiple_of(2) {
+                byte >> 4
+            } else {
+                byte & 15
+            };
+            half as i8 - 8
+        };
+        Self::new(std::array::from_fn(coordinate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn states() -> impl Strategy<Value = Vec<f32>> {
+        prop::collection::vec(-3.0f32..3.0, WIDTH)
+    }
+
+    fn exact(a: &[f32], b: &[f32]) -> f32 {
+        let product = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
+        product(a, b) / (product(a, a) * product(b, b)).sqrt()
+    }
+
+    proptest! {
+        #[test]
+        fn cosines_are_those_of_the_states(a in states(), b in states()) {
+            let cosine = Token::of(&a).cosine(&Token::of(&b));
+            prop_assert!((cosine - exact(&a, &b)).abs() < 0.05);
+        }
+
+        #[test]
+        fn the_length_of_a_state_does_not_count(a in states(), factor in 0.1f32..10.0) {
+            let longer: Vec<f32> = a.iter().map(|x| x * factor).collect();
+            prop_assert!(Token::of(&a).cosine(&Token::of(&longer)) > 0.99);
+        }
+
+        #[test]
+        fn bytes_hold_a_token(a in states()) {
+            let token = Token::of(&a);
+            prop_assert_eq!(Token::from_bytes(&token.to_bytes()), token);
+        }
+    }
+
+    #[test]
+    fn a_state_of_zeros_is_like_nothing() {
+        assert_eq!(Token::of(&[0.0; 3]).cosine(&Token::of(&[1.0])), 0.0);
+    }
+}
