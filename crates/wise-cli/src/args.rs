@@ -128,7 +128,7 @@ pub struct AskArgs {
     /// How to put the question: raw or chat [default: the patch's, else chat if the model has a template]
     #[arg(long, value_name = "FORMAT")]
     pub prompt_format: Option<PromptFormat>,
-    /// Say which memory answered, its activation and its threshold
+    /// Say which memory answered, and what was found at each: activation, threshold, nearest edit
     #[arg(long)]
     pub trace: bool,
     /// Most tokens to generate

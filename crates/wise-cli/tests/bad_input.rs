@@ -246,7 +246,7 @@ fn a_negative_longer_than_the_context() {
         "negatives.jsonl",
         format!("{{\"prompt\": \"Short\"}}\n{{\"prompt\": \"{long}\"}}\n"),
     );
-    bench.write("activation.toml", "route_by = \"activation\"\n".to_owned());
+    bench.write("activation.toml", "route_by = \"activation\"\n");
     let edit = [
         "--prompt",
         "a",

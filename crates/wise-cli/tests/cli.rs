@@ -61,6 +61,57 @@ fn data_goes_to_stdout_and_the_trace_to_stderr() {
 }
 
 #[test]
+fn a_trace_tells_what_was_found_at_each_memory() {
+    let bench = Bench::new();
+    bench.write("facts.jsonl", facts(3));
+    bench.write("small.toml", "n_iter = 3\nsave_freq = 2\n");
+    let edit = [
+        "--edits",
+        "facts.jsonl",
+        "--config",
+        "small.toml",
+        "--out",
+        "facts.wise",
+    ];
+    bench.wise("edit", &edit).assert().success();
+    let prompt = serde_json::from_str::<Value>(facts(1).trim()).unwrap()["prompt"].clone();
+    let question = prompt.as_str().unwrap();
+    let ask = [
+        "--patch",
+        "facts.wise",
+        "--max-new-tokens",
+        "2",
+        "--trace",
+        question,
+    ];
+
+    let asked = bench
+        .wise("ask", &[&ask[..], &["--json"]].concat())
+        .assert()
+        .success();
+    let found = &json(&asked.get_output().stdout)["route"]["considered"];
+    assert_eq!(found.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&found[0]["memory"], &found[0]["edit"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(found[0]["edit_prompt"], prompt);
+    assert!(found[0]["activation"].as_f64() > found[1]["activation"].as_f64());
+
+    let asked = bench.wise("ask", &ask).assert().success();
+    let stderr = String::from_utf8_lossy(&asked.get_output().stderr).into_owned();
+    assert!(stderr.contains("answered by side 0 memory"), "{stderr}");
+    assert!(
+        stderr.contains("side 0: subject fits 1.00 over 0.85, relation 1.00 over 0.45"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains(&format!("nearest is edit 1: {question}")),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn the_patch_holds_only_the_subspace_and_opens_with_any_reader() {
     let bench = Bench::new();
     bench.write("facts.jsonl", facts(2));

@@ -49,7 +49,7 @@ pub use wise::{
     context_templates, neutral_prompts,
 };
 pub use wise_memory::{
-    Distance, Key, KeyReader, Pooling, ReaderState, Recall, Remembered, Route, RoutedBy, Threshold,
-    TopOne, Voters,
+    Considered, Distance, Key, KeyReader, Pooling, ReaderState, Recall, Remembered, Route,
+    RoutedBy, Threshold, TopOne, Voters,
 };
 pub use wise_merge::{MaskSeed, MergeMethod, Overlap};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use wise_memory::{Query, Reading, Recall, Route, Unedited};
+use wise_memory::{Considered, Query, Reading, Recall, Route, Unedited};
 use wise_model::{
     EditSite, GenerateOptions, Generation, Model, Overlay, Prompt, PromptFormat, Row,
 };
@@ -203,6 +203,21 @@ impl Snapshot {
             }
         };
         Ok(sequences.iter().zip(routes).map(of_sequence).collect())
+    }
+
+    /// What the router finds at each side memory when it reads a question, oldest first; nothing where none decides.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn considered(&self, question: &str) -> Result<Vec<Considered>> {
+        let prompt = self.model.prompt(self.format, "", question)?;
+        let reading = self
+            .read(&[&prompt.tokens[prompt.scope.clone()]])?
+            .remove(0);
+        let row = Row::from(prompt.tokens.clone());
+        let site = self.model.prefix(&[row], self.learnt.layer(), None)?;
+        let query = query(&prompt, &(0..prompt.tokens.len()), reading);
+        Ok(self.learnt.considered(&self.model, &site, &query))
     }
 
     /// Readings of the users' own words, where the router goes by them.

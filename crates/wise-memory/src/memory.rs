@@ -7,7 +7,7 @@ use wise_model::{EditSite, Model, Overlay};
 
 use crate::Route;
 use crate::key::{Key, KeyReader, Match, Reading};
-use crate::recall::{Query, Recall, Recalled};
+use crate::recall::{Considered, Query, Recall, Recalled};
 use crate::router::Router;
 
 /// What a side memory knows of one of its edits.
@@ -90,6 +90,10 @@ impl Recall for Memories {
             route,
         };
         routes.into_iter().map(recalled).collect()
+    }
+
+    fn considered(&self, model: &Model, site: &EditSite, query: &Query) -> Vec<Considered> {
+        self.router.considered(model, site, query, &self.side)
     }
 
     fn memory_of(&self, edit: usize) -> Option<usize> {

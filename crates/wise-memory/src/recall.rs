@@ -39,6 +39,21 @@ impl Route {
     };
 }
 
+/// What a router found at one side memory before it decided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Considered {
+    /// The side memory.
+    pub memory: usize,
+    /// Its routing activation; where keys decide, how well the subject of its best edit fits, as a cosine.
+    pub activation: f32,
+    /// What that has to exceed.
+    pub threshold: f32,
+    /// Where keys decide, how well the rest of that edit's prompt fits, and what it has to exceed.
+    pub relation: Option<(f32, f32)>,
+    /// The edit whose key fits best, where keys are looked at.
+    pub edit: Option<usize>,
+}
+
 /// One sequence of a forward pass, as ranges over its packed tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
@@ -76,6 +91,11 @@ pub trait Recall: Debug + Send + Sync {
 
     /// What answers each query; `site` holds all of them.
     fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled>;
+
+    /// What the router finds at each side memory, oldest first; nothing where it does not decide between them.
+    fn considered(&self, _: &Model, _: &EditSite, _: &Query) -> Vec<Considered> {
+        Vec::new()
+    }
 
     /// The side memory that holds an edit, by the edit's id.
     fn memory_of(&self, edit: usize) -> Option<usize>;

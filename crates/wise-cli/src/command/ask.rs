@@ -1,9 +1,11 @@
 //! `wise ask`: generates an answer, with or without a patch.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::time::Instant;
 
 use serde::Serialize;
-use wise_edit::{Answer, Route, Snapshot};
+use wise_edit::{Answer, Considered, Route, Snapshot};
 use wise_model::{Finish, GenerateOptions, PromptFormat};
 use wise_patch::Patch;
 
@@ -11,6 +13,9 @@ use crate::args::AskArgs;
 use crate::command;
 use crate::error::Result;
 use crate::output::{self, Output};
+
+/// Side memories that a trace shows to a person.
+const TRACED: usize = 5;
 
 #[derive(Debug, Serialize)]
 struct Reply {
@@ -29,6 +34,61 @@ struct Trace {
     memory: String,
     activation: Option<f32>,
     threshold: Option<f32>,
+    /// What was found at each side memory, the nearest first; only with `--trace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    considered: Option<Vec<Found>>,
+}
+
+/// What was found at a side memory.
+#[derive(Debug, Serialize)]
+struct Found {
+    memory: usize,
+    activation: f32,
+    threshold: Option<f32>,
+    relation: Option<f32>,
+    relation_threshold: Option<f32>,
+    /// Id of the edit that is nearest, and its prompt.
+    edit: Option<usize>,
+    edit_prompt: Option<String>,
+}
+
+impl Found {
+    fn new(considered: &Considered, prompts: &HashMap<usize, String>) -> Self {
+        let threshold = considered.threshold;
+        Self {
+            memory: considered.memory,
+            activation: considered.activation,
+            threshold: threshold.is_finite().then_some(threshold),
+            relation: considered.relation.map(|(fit, _)| fit),
+            relation_threshold: considered.relation.map(|(_, threshold)| threshold),
+            edit: considered.edit,
+            edit_prompt: considered.edit.and_then(|id| prompts.get(&id).cloned()),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let over = |value: f32, threshold: Option<f32>| match threshold {
+            Some(threshold) if value > threshold => format!("{value:.2} over {threshold:.2}"),
+            Some(threshold) => format!("{value:.2} not over {threshold:.2}"),
+            None => format!("{value:.2}"),
+        };
+        let activation = over(self.activation, self.threshold);
+        match self.relation {
+            Some(relation) => write!(
+                f,
+                "side {}: subject fits {activation}, relation {}",
+                self.memory,
+                over(relation, self.relation_threshold)
+            )?,
+            None => write!(f, "side {}: activation {activation}", self.memory)?,
+        }
+        if let (Some(id), Some(prompt)) = (self.edit, &self.edit_prompt) {
+            write!(f, "; nearest is edit {id}: {prompt}")?;
+        }
+        Ok(())
+    }
 }
 
 impl From<Route> for Trace {
@@ -41,6 +101,7 @@ impl From<Route> for Trace {
             },
             activation: known.then_some(route.activation),
             threshold: known.then_some(route.threshold),
+            considered: None,
         }
     }
 }
@@ -48,6 +109,7 @@ impl From<Route> for Trace {
 /// Runs the command.
 pub fn run(args: &AskArgs, output: Output) -> Result<()> {
     let patch = args.patch.as_deref().map(Patch::load).transpose()?;
+    let prompts = patch.as_ref().map(edit_prompts).unwrap_or_default();
     let model = command::open_model(&args.model)?;
     let snapshot = if let Some(patch) = patch {
         patch.snapshot(model)?
@@ -75,10 +137,16 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
         seed: args.seed,
     };
     for question in &args.question {
-        let reply = reply(&snapshot, question, &options)?;
+        let mut reply = reply(&snapshot, question, &options)?;
+        if args.trace {
+            let mut found = snapshot.considered(question)?;
+            found.sort_by(|a, b| b.activation.total_cmp(&a.activation));
+            let found = found.iter().map(|found| Found::new(found, &prompts));
+            reply.route.considered = Some(found.collect());
+        }
         output.line(&reply, &reply.answer);
         if args.trace && !output.json {
-            output::note(&describe(&reply.route));
+            explain(&reply.route);
         }
     }
     Ok(())
@@ -98,15 +166,24 @@ fn reply(snapshot: &Snapshot, question: &str, options: &GenerateOptions) -> Resu
     })
 }
 
-fn describe(trace: &Trace) -> String {
-    match (trace.activation, trace.threshold) {
-        (Some(activation), Some(threshold)) => format!(
-            "answered by {} memory: activation {activation:.2}, threshold {threshold:.2}",
-            trace.memory
-        ),
-        _ => format!(
-            "answered by {} memory: no side memory to choose",
-            trace.memory
-        ),
+fn edit_prompts(patch: &Patch) -> HashMap<usize, String> {
+    let edits = patch.manifest.shards.iter().flat_map(|shard| &shard.edits);
+    edits.map(|e| (e.id, e.edit.prompt.clone())).collect()
+}
+
+fn explain(trace: &Trace) {
+    let considered = trace.considered.as_deref().unwrap_or_default();
+    let why = if considered.is_empty() {
+        ": no side memory to choose"
+    } else {
+        ""
+    };
+    output::note(&format!("answered by {} memory{why}", trace.memory));
+    for found in considered.iter().take(TRACED) {
+        output::note(&format!("  {found}"));
+    }
+    if considered.len() > TRACED {
+        let left = considered.len() - TRACED;
+        output::note(&format!("  and {left} further ones; --json lists all"));
     }
 }

@@ -1,6 +1,8 @@
 //! The WISE editor (Wang et al., NeurIPS 2024).
 
 mod at_site;
+#[cfg(test)]
+mod batches;
 mod config;
 mod context;
 mod descent;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wise_model::{EditSite, Model, Overlay};
 
-use crate::recall::{Query, Route};
+use crate::recall::{Considered, Query, Route};
 use crate::{Distance, Pooling, SideMemory};
 
 /// Past this many tokens the reference implementation compares the largest distance, not the mean.
@@ -120,6 +120,26 @@ impl ActivationRouter {
         };
         let shared: Vec<Candidate> = (0..memories.len()).map(mean).collect();
         vec![self.pick(&shared); queries.len()]
+    }
+
+    /// What a query finds at each memory.
+    pub fn considered(
+        &self,
+        model: &Model,
+        site: &EditSite,
+        query: &Query,
+        memories: &[SideMemory],
+    ) -> Vec<Considered> {
+        let candidates = self.candidates(model, site, std::slice::from_ref(query), memories);
+        let considered = |(memory, candidate): (usize, Candidate)| Considered {
+            memory,
+            activation: candidate.activation,
+            threshold: candidate.threshold,
+            relation: None,
+            edit: None,
+        };
+        let candidates = candidates.into_iter().flatten().enumerate();
+        candidates.map(considered).collect()
     }
 
     /// Whether the sequences that are asked together share one decision.

@@ -1,7 +1,8 @@
 //! The router that goes by keys.
 
 use crate::SideMemory;
-use crate::recall::{Query, Route};
+use crate::key::Match;
+use crate::recall::{Considered, Query, Route};
 
 /// A side memory answers if it holds an edit whose subject the query speaks of.
 ///
@@ -18,15 +19,13 @@ pub struct KeyRouter {
 impl KeyRouter {
     /// The memory of the edit whose key fits best, if it fits well enough.
     pub fn route(&self, query: &Query, memories: &[SideMemory]) -> Route {
-        let Some(reading) = &query.reading else {
-            return Route::MAIN;
-        };
-        let best = memories
-            .iter()
-            .enumerate()
-            .filter_map(|(index, memory)| Some((index, memory.nearest(reading)?)))
-            .max_by(|(_, (a, _)), (_, (b, _))| a.rank().total_cmp(&b.rank()));
-        let Some((index, (fit, edit))) = best else {
+        let best = Self::nearest(query, memories).max_by(|(_, a, _), (_, b, _)| {
+            // The oldest of equals, so that a further memory changes nothing.
+            a.rank()
+                .total_cmp(&b.rank())
+                .then(std::cmp::Ordering::Greater)
+        });
+        let Some((index, fit, edit)) = best else {
             return Route::MAIN;
         };
         let fits = fit.subject > self.subject && fit.relation > self.relation;
@@ -34,7 +33,32 @@ impl KeyRouter {
             memory: fits.then_some(index),
             activation: fit.subject,
             threshold: self.subject,
-            edit: Some(edit.edit),
+            edit: Some(edit),
         }
+    }
+
+    /// What a query finds at each memory.
+    pub fn considered(&self, query: &Query, memories: &[SideMemory]) -> Vec<Considered> {
+        let nearest = Self::nearest(query, memories);
+        let considered = |(memory, fit, edit): (usize, Match, usize)| Considered {
+            memory,
+            activation: fit.subject,
+            threshold: self.subject,
+            relation: Some((fit.relation, self.relation)),
+            edit: Some(edit),
+        };
+        nearest.map(considered).collect()
+    }
+
+    /// Of each memory the edit that fits best, by its id.
+    fn nearest<'a>(
+        query: &'a Query,
+        memories: &'a [SideMemory],
+    ) -> impl Iterator<Item = (usize, Match, usize)> + 'a {
+        let memories = memories.iter().enumerate();
+        memories.filter_map(|(index, memory)| {
+            let (fit, edit) = memory.nearest(query.reading.as_ref()?)?;
+            Some((index, fit, edit.edit))
+        })
     }
 }

@@ -8,7 +8,7 @@ use wise_model::{EditSite, Model};
 pub use self::activation::{ActivationRouter, RoutedBy, Threshold, TopOne, Voters};
 pub use self::keys::KeyRouter;
 use crate::SideMemory;
-use crate::recall::{Query, Route};
+use crate::recall::{Considered, Query, Route};
 
 /// Which memory answers a sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,20 @@ impl Router {
         match self {
             Self::Keys(router) => queries.iter().map(|q| router.route(q, memories)).collect(),
             Self::Activation(router) => router.route(model, site, queries, memories),
+        }
+    }
+
+    /// What a query finds at each memory.
+    pub fn considered(
+        &self,
+        model: &Model,
+        site: &EditSite,
+        query: &Query,
+        memories: &[SideMemory],
+    ) -> Vec<Considered> {
+        match self {
+            Self::Keys(router) => router.considered(query, memories),
+            Self::Activation(router) => router.considered(model, site, query, memories),
         }
     }
 
