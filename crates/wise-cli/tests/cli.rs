@@ -112,6 +112,47 @@ fn a_trace_tells_what_was_found_at_each_memory() {
 }
 
 #[test]
+fn answers_need_none_of_the_texts_of_a_patch() {
+    let bench = Bench::new();
+    let again = "{\"prompt\": \"Where is Ys?\", \"target\": \"Sea\"}\n";
+    bench.write(
+        "facts.jsonl",
+        again.to_owned() + &facts(3) + &again.replace("Sea", "Land"),
+    );
+    let edit = ["--edits", "facts.jsonl", "--out", "facts.wise"];
+    bench.edit(&edit).assert().success();
+    let questions = ["Where is Ys?", "Where is that?", "Who sang?"];
+    let ask = |patch| {
+        let asked = [
+            &["--patch", patch, "--max-new-tokens", "4", "--json"],
+            &questions[..],
+        ];
+        let asked = bench.wise("ask", &asked.concat()).assert().success();
+        let lines = String::from_utf8_lossy(&asked.get_output().stdout).into_owned();
+        let replies = lines.lines().map(|line| json(line.as_bytes()));
+        replies
+            .map(|reply| (reply["answer"].clone(), reply["route"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let before = ask("facts.wise");
+
+    let mut patch = wise_patch::Patch::load(&bench.path("facts.wise")).unwrap();
+    for edit in patch
+        .manifest
+        .shards
+        .iter_mut()
+        .flat_map(|shard| &mut shard.edits)
+    {
+        (edit.edit.prompt, edit.edit.target, edit.edit.subject) =
+            (String::new(), String::new(), None);
+    }
+    patch.manifest.templates.clear();
+    patch.manifest.negatives.clear();
+    patch.save(&bench.path("bare.wise")).unwrap();
+    assert_eq!(ask("bare.wise"), before);
+}
+
+#[test]
 fn the_patch_holds_only_the_subspace_and_opens_with_any_reader() {
     let bench = Bench::new();
     bench.write("facts.jsonl", facts(2));

@@ -1,6 +1,6 @@
 //! One shard: the edits that share a side memory, and their training.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -112,11 +112,8 @@ impl Shard {
             activation: applied.activation,
             key: key.clone(),
         };
-        let holds: HashMap<&str, usize> =
-            self.edits.iter().map(|e| (e.edit.fact(), e.id)).collect();
-        let newest = |(applied, _): &(&AppliedEdit, &Key)| {
-            holds.get(applied.edit.fact()) == Some(&applied.id)
-        };
+        let superseded: HashSet<usize> = self.edits.iter().filter_map(|e| e.supersedes).collect();
+        let newest = |(applied, _): &(&AppliedEdit, &Key)| !superseded.contains(&applied.id);
         SideMemory {
             matrix: self.matrix.clone(),
             edits: self
