@@ -82,7 +82,8 @@ pub struct ConfigArgs {
     /// TOML file of hyperparameters, such as `n_iter = 70`; they win over the preset's
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// JSONL file of unrelated prompts (key `prompt`) for the router [default: a neutral set]
+    /// JSONL file of unrelated prompts (key `prompt`) for a router that goes by activations
+    /// (`route_by`) [default: a neutral set]
     #[arg(long, value_name = "FILE")]
     pub negatives: Option<PathBuf>,
     /// Seed of the random subspace and of the choice of rehearsed edits

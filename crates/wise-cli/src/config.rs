@@ -1,7 +1,7 @@
 //! Hyperparameters from the defaults, a preset, a TOML file and flags, the later ones winning.
 
 use toml::Table;
-use wise_edit::{Compatibility, WiseConfig, neutral_prompts};
+use wise_edit::{Compatibility, RouteBy, WiseConfig, neutral_prompts};
 
 use crate::args::ConfigArgs;
 use crate::error::{Error, Result};
@@ -53,9 +53,14 @@ fn parsed(name: &str, text: &str) -> Result<Table> {
 }
 
 /// The router negatives that the arguments describe.
-pub fn negatives(args: &ConfigArgs) -> Result<Vec<String>> {
-    match &args.negatives {
-        Some(path) => Ok(wise_eval::read_negatives(path)?),
-        None => Ok(neutral_prompts()),
+pub fn negatives(args: &ConfigArgs, hyperparameters: &WiseConfig) -> Result<Vec<String>> {
+    let Some(path) = &args.negatives else {
+        return Ok(neutral_prompts());
+    };
+    if hyperparameters.route_by == RouteBy::Keys {
+        crate::output::note(
+            "note: --negatives change nothing: a router that goes by keys needs none (route_by)",
+        );
     }
+    Ok(wise_eval::read_negatives(path)?)
 }

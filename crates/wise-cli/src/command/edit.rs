@@ -37,7 +37,7 @@ struct Done {
 pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let edits = requested(args)?;
     let hyperparameters = config::resolve(&args.config, &args.model.model)?;
-    let negatives = config::negatives(&args.config)?;
+    let negatives = config::negatives(&args.config, &hyperparameters)?;
     check_out(&args.out, args.force)?;
     let model = command::open_model(&args.model)?;
     let mut editor = Wise::new(model, hyperparameters, negatives)?;

@@ -23,9 +23,10 @@ pub enum Chosen {
 pub fn choose(args: &EvalArgs) -> Result<Chosen> {
     let rival = match args.editor {
         EditorName::Wise => {
+            let resolved = config::resolve(&args.config, &args.model.model)?;
             return Ok(Chosen::Wise {
-                config: Box::new(config::resolve(&args.config, &args.model.model)?),
-                negatives: config::negatives(&args.config)?,
+                negatives: config::negatives(&args.config, &resolved)?,
+                config: Box::new(resolved),
             });
         }
         EditorName::FtM => Rival::FtM,
