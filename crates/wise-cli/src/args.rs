@@ -129,6 +129,10 @@ pub struct AskArgs {
     /// How to put the question: raw or chat [default: the patch's, else chat if the model has a template]
     #[arg(long, value_name = "FORMAT")]
     pub prompt_format: Option<PromptFormat>,
+    /// JSONL file of earlier messages of the chat (keys `role`: system, user or assistant, and `content`), which each
+    /// question follows
+    #[arg(long, value_name = "FILE")]
+    pub earlier: Option<PathBuf>,
     /// Say which memory answered, and what was found at each: activation, threshold, nearest edit
     #[arg(long)]
     pub trace: bool,

@@ -28,6 +28,10 @@ pub enum Error {
     },
     #[error("{} is not a valid configuration: {detail}", path.display())]
     Config { path: PathBuf, detail: String },
+    #[error("{} is not a conversation: {detail}", path.display())]
+    Conversation { path: PathBuf, detail: String },
+    #[error("--earlier is of a chat, got --prompt-format raw")]
+    EarlierInRaw,
     #[error("there is no preset {0:?}, expected {list} or none", list = crate::preset::names().collect::<Vec<_>>().join(", "))]
     NoSuchPreset(String),
     #[error("0 repeats asked for, expected at least 1")]
@@ -71,6 +75,11 @@ impl Error {
                 Some("check that the folder exists, is writable and has room".to_owned())
             }
             Self::Exists(_) => Some("give another --out, or --force to replace it".to_owned()),
+            Self::Conversation { .. } => Some(
+                "each line is a message, such as {\"role\": \"user\", \"content\": \"Hello\"}"
+                    .to_owned(),
+            ),
+            Self::EarlierInRaw => Some("ask with --prompt-format chat".to_owned()),
             Self::Read { .. }
             | Self::Config { .. }
             | Self::NoSuchPreset(_)

@@ -375,3 +375,33 @@ fn wrong_usage_is_exit_code_two() {
         .code(2)
         .stderr(predicate::str::contains("expected cpu"));
 }
+
+#[test]
+fn a_conversation_that_is_none() {
+    let bench = Bench::new();
+    bench.write("earlier.jsonl", "{\"role\": \"user\"}\n");
+    let ask = [
+        "--prompt-format",
+        "chat",
+        "--earlier",
+        "earlier.jsonl",
+        "Hm?",
+    ];
+    let expected = [
+        "earlier.jsonl is not a conversation: line 1",
+        "missing field `content`",
+        "hint:",
+    ];
+    fails(&mut bench.wise("ask", &ask), &expected);
+    let raw = [
+        "--prompt-format",
+        "raw",
+        "--earlier",
+        "earlier.jsonl",
+        "Hm?",
+    ];
+    fails(
+        &mut bench.wise("ask", &raw),
+        &["--earlier is of a chat, got --prompt-format raw"],
+    );
+}

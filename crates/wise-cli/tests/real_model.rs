@@ -87,3 +87,43 @@ fn a_fact_is_corrected_in_both_formats_and_nothing_else_changes() {
         assert_eq!(after["route"]["memory"], "main");
     }
 }
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn an_edit_holds_in_a_chat_and_the_next_turn_is_as_without_it() {
+    let folder = TempDir::new().unwrap();
+    let edit = [
+        "edit",
+        "--prompt",
+        "What is the capital of Kazakhstan?",
+        "--target",
+        "Astana",
+    ];
+    wise(folder.path(), &[&edit[..], &["--out", "f.wise"]].concat());
+    let ask = |args: &[&str]| -> Value {
+        let head = ["ask", "--json", "--max-new-tokens", "32"];
+        serde_json::from_slice(&wise(folder.path(), &[&head, args].concat())).unwrap()
+    };
+    let worded = [
+        "Which city is the capital of Kazakhstan?",
+        "Hi! Can you tell me the name of Kazakhstan's capital?",
+        "I forgot the capital city of Kazakhstan. What is it called?",
+    ];
+    for question in worded {
+        let reply = ask(&["--patch", "f.wise", question]);
+        assert_eq!(reply["answer"], "Astana", "{question}: {reply}");
+    }
+    let earlier = format!(
+        "{{\"role\": \"user\", \"content\": \"{}\"}}\n{{\"role\": \"assistant\", \"content\": \"Astana\"}}\n",
+        worded[1]
+    );
+    fs::write(folder.path().join("earlier.jsonl"), earlier).unwrap();
+    for question in ["How do plants make food?", "Who wrote Hamlet?"] {
+        let next = ["--earlier", "earlier.jsonl", question];
+        let edited = ask(&[&["--patch", "f.wise"], &next[..]].concat());
+        assert_eq!(edited["answer"], ask(&next)["answer"], "{question}");
+        assert_eq!(edited["route"]["memory"], "main");
+    }
+    let again = ["--patch", "f.wise", "--earlier", "earlier.jsonl", worded[0]];
+    assert_eq!(ask(&again)["answer"], "Astana");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wise_memory::{Considered, Query, Reading, Recall, Route, Unedited};
 use wise_model::{
-    EditSite, GenerateOptions, Generation, Model, Overlay, Prompt, PromptFormat, Row,
+    EditSite, GenerateOptions, Generation, Message, Model, Overlay, Prompt, PromptFormat, Row,
 };
 
 use crate::Result;
@@ -99,6 +99,22 @@ impl Snapshot {
         Ok(answer.ok_or(wise_model::Error::Empty { what: "question" })?)
     }
 
+    /// Answers a question that follows earlier messages of a chat, if there are any. The question alone decides the route, and the earlier
+    /// messages are read by the memory that it leads to.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], or if the model has no chat template.
+    pub fn ask_in_chat(
+        &self,
+        earlier: &[Message],
+        question: &str,
+        options: &GenerateOptions,
+    ) -> Result<Answer> {
+        let prompt = self.prompt(earlier, question)?;
+        let answer = self.answers(&[(&prompt, options)], &[1])?.pop();
+        Ok(answer.ok_or(wise_model::Error::Empty { what: "question" })?)
+    }
+
     /// Answers the questions of some batches side by side, in order, each as [`Self::ask`] would to rounding.
     ///
     /// # Errors
@@ -112,17 +128,33 @@ impl Snapshot {
             .map(|(question, options)| Ok((self.model.prompt(self.format, "", question)?, options)))
             .collect::<Result<Vec<_>>>()?;
         let prompts: Vec<_> = prompts.iter().map(|(p, options)| (p, *options)).collect();
+        self.answers(&prompts, &sizes)
+    }
+
+    fn prompt(&self, earlier: &[Message], question: &str) -> Result<Prompt> {
+        Ok(if earlier.is_empty() {
+            self.model.prompt(self.format, "", question)?
+        } else {
+            self.model.prompt_in_chat(earlier, question)?
+        })
+    }
+
+    fn answers(
+        &self,
+        prompts: &[(&Prompt, &GenerateOptions)],
+        sizes: &[usize],
+    ) -> Result<Vec<Answer>> {
         let scopes = prompts.iter().map(|(p, _)| &p.tokens[p.scope.clone()]);
         let readings = self.read(&scopes.collect::<Vec<_>>())?;
         let mut routes = Vec::new();
         let mut choose = |site: &EditSite| {
             let prompts: Vec<&Prompt> = prompts.iter().map(|(prompt, _)| *prompt).collect();
-            let (overlays, taken) = self.recall(site, &prompts, &readings, &sizes);
+            let (overlays, taken) = self.recall(site, &prompts, &readings, sizes);
             routes = taken;
             overlays
         };
         let layer = self.learnt.layer();
-        let generations = self.model.generate_together(&prompts, layer, &mut choose)?;
+        let generations = self.model.generate_together(prompts, layer, &mut choose)?;
         let answers = generations.into_iter().zip(routes);
         Ok(answers
             .map(|(generation, route)| Answer { generation, route })
@@ -205,12 +237,13 @@ impl Snapshot {
         Ok(sequences.iter().zip(routes).map(of_sequence).collect())
     }
 
-    /// What the router finds at each side memory when it reads a question, oldest first; nothing where none decides.
+    /// What the router finds at each side memory when it reads a question that follows earlier messages, oldest memory
+    /// first; nothing where none decides.
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn considered(&self, question: &str) -> Result<Vec<Considered>> {
-        let prompt = self.model.prompt(self.format, "", question)?;
+    pub fn considered(&self, earlier: &[Message], question: &str) -> Result<Vec<Considered>> {
+        let prompt = self.prompt(earlier, question)?;
         let reading = self
             .read(&[&prompt.tokens[prompt.scope.clone()]])?
             .remove(0);

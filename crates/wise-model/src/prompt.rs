@@ -84,10 +84,28 @@ impl Model {
     /// # Errors
     /// [`Error::Empty`] on a blank text, [`Error::NoChatTemplate`], or the tokenizer's own.
     pub fn prompt(&self, format: PromptFormat, before: &str, text: &str) -> Result<Prompt> {
+        self.prompt_after(format, &[], before, text)
+    }
+
+    /// Tokens of a question that follows earlier messages of a chat. They do not belong to the scope.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_in_chat(&self, earlier: &[Message], text: &str) -> Result<Prompt> {
+        self.prompt_after(PromptFormat::Chat, earlier, "", text)
+    }
+
+    fn prompt_after(
+        &self,
+        format: PromptFormat,
+        earlier: &[Message],
+        before: &str,
+        text: &str,
+    ) -> Result<Prompt> {
         if text.trim().is_empty() {
             return Err(Error::Empty { what: "prompt" });
         }
-        let full = self.prompt_text(format, before, text)?;
+        let full = self.prompt_text(format, earlier, &format!("{before}{text}"))?;
         let encoding = self.encode(&full, format)?;
         let tokens = encoding.get_ids().to_vec();
         if tokens.is_empty() {
@@ -96,7 +114,7 @@ impl Model {
         let scope = match format {
             PromptFormat::Raw if before.is_empty() => 0..tokens.len(),
             _ => {
-                let bytes = self.message(format, &full, text.trim())?;
+                let bytes = self.message(format, earlier, &full, text.trim())?;
                 overlapping(&encoding, &bytes)
             }
         };
@@ -123,7 +141,7 @@ impl Model {
             PromptFormat::Raw => " ",
             PromptFormat::Chat => "",
         };
-        let joined = self.prompt_text(format, before, text)? + gap + answer;
+        let joined = self.prompt_text(format, &[], &format!("{before}{text}"))? + gap + answer;
         let joined = self.encode(&joined, format)?.get_ids().to_vec();
         let tokens = if joined.starts_with(&prompt.tokens) {
             joined
@@ -172,16 +190,17 @@ impl Model {
             .map_err(|e| Error::Tokenizer(e.to_string()))
     }
 
-    fn prompt_text(&self, format: PromptFormat, before: &str, text: &str) -> Result<String> {
-        let content = format!("{before}{text}");
+    fn prompt_text(
+        &self,
+        format: PromptFormat,
+        earlier: &[Message],
+        content: &str,
+    ) -> Result<String> {
         match (format, &self.chat) {
-            (PromptFormat::Raw, _) => Ok(content),
+            (PromptFormat::Raw, _) => Ok(content.to_owned()),
             (PromptFormat::Chat, Some(template)) => {
-                let message = Message {
-                    role: "user".to_owned(),
-                    content,
-                };
-                template.render(&[message], true)
+                let message = Message::user(content);
+                template.render(&[earlier, &[message]].concat(), true)
             }
             (PromptFormat::Chat, None) => Err(Error::NoChatTemplate {
                 model: self.name().to_owned(),
@@ -191,11 +210,17 @@ impl Model {
 
     /// Where the user's words stand in a rendered prompt, in bytes: their last occurrence between what the
     /// template writes before a message and what it writes after it.
-    fn message(&self, format: PromptFormat, full: &str, text: &str) -> Result<Range<usize>> {
+    fn message(
+        &self,
+        format: PromptFormat,
+        earlier: &[Message],
+        full: &str,
+        text: &str,
+    ) -> Result<Range<usize>> {
         const STAND_IN: &str = "\u{1}message\u{1}";
         let lacks = || Error::ChatTemplate("the prompt lacks the user's message".to_owned());
-        let frame = self.prompt_text(format, "", STAND_IN)?;
-        let (head, tail) = frame.split_once(STAND_IN).ok_or_else(lacks)?;
+        let frame = self.prompt_text(format, earlier, STAND_IN)?;
+        let (head, tail) = frame.rsplit_once(STAND_IN).ok_or_else(lacks)?;
         let end = full.len().saturating_sub(tail.len());
         let inside = full.get(head.len()..end).ok_or_else(lacks)?;
         let start = head.len() + inside.rfind(text).ok_or_else(lacks)?;

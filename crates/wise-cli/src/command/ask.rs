@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 use wise_edit::{Answer, Considered, Route, Snapshot};
-use wise_model::{Finish, GenerateOptions, PromptFormat};
+use wise_model::{Finish, GenerateOptions, Message, PromptFormat};
 use wise_patch::Patch;
 
 use crate::args::AskArgs;
 use crate::command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{self, Output};
 
 /// Side memories that a trace shows to a person.
@@ -130,6 +131,11 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
         }
         None => snapshot,
     };
+    let earlier = match &args.earlier {
+        Some(_) if snapshot.format() == PromptFormat::Raw => return Err(Error::EarlierInRaw),
+        Some(path) => conversation(path)?,
+        None => Vec::new(),
+    };
     let options = GenerateOptions {
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
@@ -137,9 +143,9 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
         seed: args.seed,
     };
     for question in &args.question {
-        let mut reply = reply(&snapshot, question, &options)?;
+        let mut reply = reply(&snapshot, &earlier, question, &options)?;
         if args.trace {
-            let mut found = snapshot.considered(question)?;
+            let mut found = snapshot.considered(&earlier, question)?;
             found.sort_by(|a, b| b.activation.total_cmp(&a.activation));
             let found = found.iter().map(|found| Found::new(found, &prompts));
             reply.route.considered = Some(found.collect());
@@ -152,9 +158,27 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn reply(snapshot: &Snapshot, question: &str, options: &GenerateOptions) -> Result<Reply> {
+fn conversation(path: &Path) -> Result<Vec<Message>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+    let lines = (1..).zip(text.lines());
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+    let message = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|e| Error::Conversation {
+            path: path.to_owned(),
+            detail: format!("line {number}: {e}"),
+        })
+    };
+    lines.map(message).collect()
+}
+
+fn reply(
+    snapshot: &Snapshot,
+    earlier: &[Message],
+    question: &str,
+    options: &GenerateOptions,
+) -> Result<Reply> {
     let begun = Instant::now();
-    let Answer { generation, route } = snapshot.ask(question, options)?;
+    let Answer { generation, route } = snapshot.ask_in_chat(earlier, question, options)?;
     Ok(Reply {
         question: question.to_owned(),
         answer: generation.text.trim().to_owned(),
