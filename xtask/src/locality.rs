@@ -1,12 +1,12 @@
-//! Locality prompts of `ZsRE` edits, from far to near, in the groups that an evaluation reports.
+//! Locality prompts of edits, from far to near, in the groups that an evaluation reports.
 //!
 //! | group | prompt |
 //! | --- | --- |
-//! | `far` | the record's own: a Natural Questions question behind `nq question: ` |
+//! | `far` | the record's own unrelated questions: Natural Questions, in `ZsRE` behind `nq question: ` |
 //! | `far_bare` | the same without that prefix, which a router could learn instead of the edits |
-//! | `same_style` | a question of another record, about a subject that is not edited |
-//! | `near_miss` | the edit's question about another subject |
-//! | `same_subject` | another record's question, which shares no word of four letters or more with the edit's, about the edit's subject |
+//! | `same_style` | a prompt of another record, about a subject that is not edited |
+//! | `near_miss` | the edit's prompt about another subject; in `CounterFact` the record's own neighbour |
+//! | `same_subject` | another record's prompt, which shares no word of four letters or more with the edit's, about the edit's subject; in `CounterFact` a record of that subject where there is one |
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -15,10 +15,56 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 
-const EXPECTED: &str =
-    "three files: ZsRE records to edit, further ZsRE records, and where to write";
+const EXPECTED: &str = "three files: records of ZsRE, CounterFact or QAEdit to edit, further records, and where to write";
 
 const PREFIX: &str = "nq question: ";
+
+/// The keys of one data set.
+struct Keys {
+    prompt: &'static str,
+    target: &'static str,
+    rephrase: &'static str,
+    answer: &'static str,
+}
+
+const ZSRE: Keys = Keys {
+    prompt: "src",
+    target: "alt",
+    rephrase: "rephrase",
+    answer: "answers",
+};
+
+const COUNTERFACT: Keys = Keys {
+    prompt: "prompt",
+    target: "target_new",
+    rephrase: "rephrase_prompt",
+    answer: "ground_truth",
+};
+
+const QAEDIT: Keys = Keys {
+    prompt: "prompt",
+    target: "target",
+    rephrase: "rephrase",
+    answer: "target",
+};
+
+impl Keys {
+    fn of(record: &Value) -> &'static Self {
+        let sets = [&ZSRE, &COUNTERFACT, &QAEDIT];
+        let fits =
+            |keys: &&&Self| record[keys.target].is_string() && record[keys.prompt].is_string();
+        sets.iter().find(fits).unwrap_or(&&QAEDIT)
+    }
+}
+
+fn prompt(record: &Value) -> &str {
+    text(record, Keys::of(record).prompt)
+}
+
+fn answer(record: &Value) -> &Value {
+    let answer = &record[Keys::of(record).answer];
+    answer.get(0).unwrap_or(answer)
+}
 
 /// Writes the first file's records in the format `jsonl`, with locality prompts made from the second file's.
 pub(crate) fn run(arguments: &[String]) -> Result {
@@ -50,6 +96,7 @@ fn records(path: &str) -> Result<Vec<Value>> {
 fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(String, usize)>) {
     let subject = |record: &Value| text(record, "subject").to_lowercase();
     let subjects: HashSet<String> = edited.iter().map(subject).collect();
+    let pool = others;
     let others: Vec<(String, &Value)> = others
         .iter()
         .filter(|other| !subjects.contains(&subject(other)))
@@ -61,7 +108,7 @@ fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(Strin
     }
     let mut counts: Vec<(String, usize)> = Vec::new();
     let lines = edited.iter().enumerate().map(|(index, record)| {
-        let locality = probes(index, record, &others, &alike);
+        let locality = probes(index, record, &others, &alike, pool);
         for probe in &locality {
             let group = text(probe, "group");
             match counts.iter_mut().find(|(known, _)| known == group) {
@@ -70,10 +117,10 @@ fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(Strin
             }
         }
         let line = json!({
-            "prompt": record["src"],
-            "target": record["alt"],
+            "prompt": prompt(record),
+            "target": record[Keys::of(record).target],
             "subject": record["subject"],
-            "rephrase": record["rephrase"],
+            "rephrase": record[Keys::of(record).rephrase],
             "locality": locality,
         });
         format!("{line}\n")
@@ -87,14 +134,10 @@ fn probes(
     record: &Value,
     others: &[(String, &Value)],
     alike: &HashMap<&str, Vec<&Value>>,
+    pool: &[Value],
 ) -> Vec<Value> {
-    let far = text(record, "loc");
-    let bare = far.strip_prefix(PREFIX).unwrap_or(far);
-    let mut probes = vec![
-        json!({"group": "far", "prompt": far, "answer": record["loc_ans"]}),
-        json!({"group": "far_bare", "prompt": bare, "answer": record["loc_ans"]}),
-    ];
-    let question = |group: &str, other: &Value| json!({"group": group, "prompt": other["src"], "answer": other["answers"][0]});
+    let mut probes = far(record);
+    let question = |group: &str, other: &Value| json!({"group": group, "prompt": prompt(other), "answer": answer(other)});
     let own = words(record);
     let mut strangers = (others.iter().cycle().skip(index * 7))
         .take(others.len())
@@ -102,21 +145,47 @@ fn probes(
     if let Some((_, other)) = strangers.next() {
         probes.push(question("same_style", other));
     }
-    if let Some(alike) = own.as_deref().and_then(|words| alike.get(words)) {
+    if record["locality_prompt"].is_string() {
+        let (prompt, answer) = (&record["locality_prompt"], &record["locality_ground_truth"]);
+        probes.push(json!({"group": "near_miss", "prompt": prompt, "answer": answer}));
+    } else if let Some(alike) = own.as_deref().and_then(|words| alike.get(words)) {
         probes.push(question("near_miss", alike[index % alike.len()]));
     }
+    let subject = text(record, "subject");
     let own_stems = own.as_deref().map(stems).unwrap_or_default();
-    let other_relation = strangers.find(|(words, _)| stems(words).is_disjoint(&own_stems));
-    if let Some((words, _)) = other_relation {
-        let prompt = words.replace("{}", text(record, "subject"));
+    let asks_else = |words: &str| stems(words).is_disjoint(&own_stems);
+    let namesake = |other: &&Value| {
+        text(other, "subject") == subject && words(other).is_some_and(|words| asks_else(&words))
+    };
+    if let Some(other) = pool.iter().find(namesake) {
+        probes.push(question("same_subject", other));
+    } else if let Some((words, _)) = strangers.find(|(words, _)| asks_else(words)) {
+        let prompt = words.replace("{}", subject);
         probes.push(json!({"group": "same_subject", "prompt": prompt}));
     }
     probes
 }
 
+/// The record's own unrelated questions.
+fn far(record: &Value) -> Vec<Value> {
+    let probe = |group: &str, prompt: &str, answer: &Value| json!({"group": group, "prompt": prompt, "answer": answer});
+    if let Some(prefixed) = record["loc"].as_str() {
+        let bare = prefixed.strip_prefix(PREFIX).unwrap_or(prefixed);
+        let answer = &record["loc_ans"];
+        return vec![
+            probe("far", prefixed, answer),
+            probe("far_bare", bare, answer),
+        ];
+    }
+    let own = record["locality"].as_array().into_iter().flatten();
+    own.take(1)
+        .map(|far| probe("far", text(far, "loc"), &far["loc_ans"]))
+        .collect()
+}
+
 /// The question without its subject.
 fn words(record: &Value) -> Option<String> {
-    let (question, subject) = (text(record, "src"), text(record, "subject"));
+    let (question, subject) = (prompt(record), text(record, "subject"));
     (!subject.is_empty() && question.contains(subject)).then(|| question.replace(subject, "{}"))
 }
 
@@ -173,6 +242,33 @@ mod tests {
         assert_eq!(first["target"], "B");
         let near = counts.iter().find(|(group, _)| group == "near_miss");
         assert_eq!(near.map(|(_, count)| *count), Some(1));
-        assert!(!lines[1].contains("Where was Bo born?"));
+        assert!(!lines[0].contains("Where was Bo born?"));
+    }
+
+    #[test]
+    fn counterfact_has_neighbours_of_its_own_and_namesakes() {
+        let record = |subject: &str, prompt: &str| {
+            json!({
+                "subject": subject, "prompt": prompt, "target_new": "B", "ground_truth": "A",
+                "rephrase_prompt": "R", "locality_prompt": "Cy speaks", "locality_ground_truth": "C",
+            })
+        };
+        let edited = [record("Ann", "Ann speaks"), record("Bo", "Bo speaks")];
+        let others = [
+            record("Ann", "Ann works for"),
+            record("Di", "Di works for"),
+            record("Ed", "Ed speaks"),
+            record("Flo", "Flo lives in"),
+        ];
+        let (lines, _) = with_locality(&edited, &others);
+        let locality =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["locality"].clone();
+        let expected = json!([
+            {"group": "same_style", "prompt": "Di works for", "answer": "A"},
+            {"group": "near_miss", "prompt": "Cy speaks", "answer": "C"},
+            {"group": "same_subject", "prompt": "Ann works for", "answer": "A"},
+        ]);
+        assert_eq!(locality(&lines[0]), expected);
+        assert_eq!(locality(&lines[1])[2]["group"], "same_subject");
     }
 }
