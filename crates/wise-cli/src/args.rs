@@ -209,6 +209,8 @@ pub enum EditorName {
     Grace,
     /// Low-rank additions to the attention, trained on continuously
     Lora,
+    /// Nothing is edited: BM25 finds an edit, whose sentence is put in front of the question
+    Retrieval,
 }
 
 #[derive(Debug, Args)]

@@ -36,8 +36,8 @@ pub enum Error {
     NoSuchPreset(String),
     #[error("0 repeats asked for, expected at least 1")]
     NoRepeats,
-    #[error("{flag} belongs to the editor wise, got --editor {editor}")]
-    OfWiseOnly { flag: &'static str, editor: String },
+    #[error("{flag} means nothing to --editor {editor}")]
+    NotOfEditor { flag: &'static str, editor: String },
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
 }
@@ -83,7 +83,7 @@ impl Error {
             Self::Read { .. }
             | Self::Config { .. }
             | Self::NoSuchPreset(_)
-            | Self::OfWiseOnly { .. }
+            | Self::NotOfEditor { .. }
             | Self::NoRepeats => None,
         }
     }

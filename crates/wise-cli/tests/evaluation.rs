@@ -220,15 +220,16 @@ fn only_the_last_of_several_edits_of_a_prompt_is_scored_at_the_end() {
 
 #[test]
 fn every_editor_runs_goes_on_and_refuses_what_is_not_its_own() {
-    for editor in ["ft-m", "ft-l", "grace", "lora"] {
+    let editors = ["ft-m", "ft-l", "grace", "lora"].map(|editor| (editor, "n_iter"));
+    for (editor, setting) in editors.into_iter().chain([("retrieval", "fit")]) {
         let bench = bench();
-        bench.write("quick.toml", "n_iter = 3\n");
+        bench.write("quick.toml", format!("{setting} = 3\n"));
         eval(&bench, "run", &["-n", "3", "--editor", editor])
             .assert()
             .success();
         let run = metrics(&bench, "run");
         assert_eq!(run["editor"], editor);
-        assert_eq!(run["config"]["n_iter"], 3);
+        assert_eq!(run["config"][setting].as_f64(), Some(3.0));
         // As if it had been killed before the first question at the end.
         fs::remove_file(bench.path("run/metrics.json")).unwrap();
         fs::remove_file(bench.path("run/scores.jsonl")).unwrap();
@@ -238,7 +239,7 @@ fn every_editor_runs_goes_on_and_refuses_what_is_not_its_own() {
         let compat = ["--editor", editor, "--compat", "paper"];
         refused(
             &mut eval(&bench, "new", &compat),
-            &["--compat belongs to the editor wise"],
+            &["--compat means nothing to --editor"],
         );
         bench.write("quick.toml", "save_freq = 2\n");
         let foreign = &["quick.toml is not a valid configuration", "save_freq"];

@@ -41,7 +41,8 @@ pub use edit::{AppliedEdit, Edit};
 pub use editor::{EditProgress, Editor, Made, StatePart, Watch, Work};
 pub use error::{Error, Result};
 pub use rivals::{
-    FtLConfig, FtMConfig, GraceConfig, LoraConfig, Rival, RivalConfig, Shared, ValueInit,
+    FtLConfig, FtMConfig, GraceConfig, LoraConfig, Retrieval, RetrievalConfig, Rival, RivalConfig,
+    Shared, ValueInit,
 };
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{

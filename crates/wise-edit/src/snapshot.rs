@@ -110,9 +110,13 @@ impl Snapshot {
         question: &str,
         options: &GenerateOptions,
     ) -> Result<Answer> {
-        let prompt = self.prompt(earlier, question)?;
+        let (prompt, given) = self.prompt(earlier, question)?;
         let answer = self.answers(&[(&prompt, options)], &[1])?.pop();
-        Ok(answer.ok_or(wise_model::Error::Empty { what: "question" })?)
+        let answer = answer.ok_or(wise_model::Error::Empty { what: "question" })?;
+        Ok(Answer {
+            route: given.unwrap_or(answer.route),
+            ..answer
+        })
     }
 
     /// Answers the questions of some batches side by side, in order, each as [`Self::ask`] would to rounding.
@@ -125,18 +129,27 @@ impl Snapshot {
             .iter()
             .flat_map(|batch| batch.questions.iter().map(|q| (*q, &batch.options)));
         let prompts = questions
-            .map(|(question, options)| Ok((self.model.prompt(self.format, "", question)?, options)))
+            .map(|(question, options)| Ok((self.prompt(&[], question)?, options)))
             .collect::<Result<Vec<_>>>()?;
-        let prompts: Vec<_> = prompts.iter().map(|(p, options)| (p, *options)).collect();
-        self.answers(&prompts, &sizes)
+        let given: Vec<_> = prompts.iter().map(|((_, given), _)| *given).collect();
+        let prompts: Vec<_> = prompts.iter().map(|((p, _), o)| (p, *o)).collect();
+        let mut answers = self.answers(&prompts, &sizes)?;
+        for (answer, given) in answers.iter_mut().zip(given) {
+            answer.route = given.unwrap_or(answer.route);
+        }
+        Ok(answers)
     }
 
-    fn prompt(&self, earlier: &[Message], question: &str) -> Result<Prompt> {
-        Ok(if earlier.is_empty() {
-            self.model.prompt(self.format, "", question)?
+    /// A question as tokens, and the route where what is put in front of it decides that.
+    fn prompt(&self, earlier: &[Message], question: &str) -> Result<(Prompt, Option<Route>)> {
+        let given = self.learnt.given(question);
+        let prompt = if earlier.is_empty() {
+            self.model.prompt(self.format, &given.text, question)?
         } else {
-            self.model.prompt_in_chat(earlier, question)?
-        })
+            let model = &self.model;
+            model.prompt_in_chat(earlier, &given.text, question)?
+        };
+        Ok((prompt, given.route))
     }
 
     fn answers(
@@ -178,11 +191,18 @@ impl Snapshot {
         let answered = pairs
             .iter()
             .map(|(question, answer)| {
-                let answered = self.model.answered(self.format, "", question, answer)?;
-                Ok((answered.prompt, answered.tokens))
+                let given = self.learnt.given(question);
+                let model = &self.model;
+                let answered = model.answered(self.format, &given.text, question, answer)?;
+                Ok(((answered.prompt, answered.tokens), given.route))
             })
             .collect::<Result<Vec<_>>>()?;
-        self.shown_together(&answered)
+        let (answered, given): (Vec<_>, Vec<_>) = answered.into_iter().unzip();
+        let mut shown = self.shown_together(&answered)?;
+        for (shown, given) in shown.iter_mut().zip(given) {
+            shown.route = given.unwrap_or(shown.route);
+        }
+        Ok(shown)
     }
 
     /// Shows the model a sequence that begins with a prompt and returns what it predicts at each token after
@@ -243,7 +263,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::ask`].
     pub fn considered(&self, earlier: &[Message], question: &str) -> Result<Vec<Considered>> {
-        let prompt = self.prompt(earlier, question)?;
+        let (prompt, _) = self.prompt(earlier, question)?;
         let reading = self
             .read(&[&prompt.tokens[prompt.scope.clone()]])?
             .remove(0);

@@ -39,6 +39,15 @@ impl Route {
     };
 }
 
+/// What is put in front of a question.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Given {
+    /// The text, inside the user's message; it does not vote on the route. Empty for nothing.
+    pub text: String,
+    /// The decision, where giving is all there is to decide.
+    pub route: Option<Route>,
+}
+
 /// What a router found at one side memory before it decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Considered {
@@ -91,6 +100,11 @@ pub trait Recall: Debug + Send + Sync {
 
     /// What answers each query; `site` holds all of them.
     fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled>;
+
+    /// What is put in front of a question. Only retrieval gives anything.
+    fn given(&self, _: &str) -> Given {
+        Given::default()
+    }
 
     /// What the router finds at each side memory, oldest first; nothing where it does not decide between them.
     fn considered(&self, _: &Model, _: &EditSite, _: &Query) -> Vec<Considered> {

@@ -87,12 +87,12 @@ impl Model {
         self.prompt_after(format, &[], before, text)
     }
 
-    /// Tokens of a question that follows earlier messages of a chat. They do not belong to the scope.
+    /// [`Self::prompt`] of a question that follows earlier messages of a chat. They do not belong to the scope.
     ///
     /// # Errors
     /// As [`Self::prompt`].
-    pub fn prompt_in_chat(&self, earlier: &[Message], text: &str) -> Result<Prompt> {
-        self.prompt_after(PromptFormat::Chat, earlier, "", text)
+    pub fn prompt_in_chat(&self, earlier: &[Message], before: &str, text: &str) -> Result<Prompt> {
+        self.prompt_after(PromptFormat::Chat, earlier, before, text)
     }
 
     fn prompt_after(

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use toml::Table;
-use wise_edit::{Editor, Rival, RivalConfig, Wise, WiseConfig};
+use wise_edit::{Editor, Retrieval, RetrievalConfig, Rival, RivalConfig, Wise, WiseConfig};
 use wise_model::Model;
 
-use crate::args::{EditorName, EvalArgs};
+use crate::args::{ConfigArgs, EditorName, EvalArgs};
 use crate::config;
 use crate::error::{Error, Result};
 
@@ -17,6 +18,7 @@ pub enum Chosen {
         negatives: Vec<String>,
     },
     Rival(RivalConfig),
+    Retrieval(RetrievalConfig),
 }
 
 /// The editor that the arguments name, with its hyperparameters.
@@ -33,23 +35,51 @@ pub fn choose(args: &EvalArgs) -> Result<Chosen> {
         EditorName::FtL => Rival::FtL,
         EditorName::Grace => Rival::Grace,
         EditorName::Lora => Rival::Lora,
+        EditorName::Retrieval => return choose_retrieval(args).map(Chosen::Retrieval),
     };
     choose_rival(rival, args).map(Chosen::Rival)
 }
 
-fn choose_rival(rival: Rival, args: &EvalArgs) -> Result<RivalConfig> {
+fn choose_retrieval(args: &EvalArgs) -> Result<RetrievalConfig> {
     let given = &args.config;
+    let of_training = [
+        ("--layer", given.layer.is_some()),
+        ("--seed", given.seed.is_some()),
+    ];
+    refuse(&of_training, "retrieval")?;
+    refuse_those_of_wise(given, "retrieval")?;
+    let path = given.config.clone().unwrap_or_default();
+    let read = RetrievalConfig::deserialize(config::file(given)?);
+    let config = read.map_err(|e| Error::config(&path, &e))?;
+    Ok(RetrievalConfig {
+        prompt_format: given.prompt_format.or(config.prompt_format),
+        ..config
+    })
+}
+
+fn refuse_those_of_wise(given: &ConfigArgs, editor: &str) -> Result<()> {
     let of_wise_only = [
         ("--preset", given.preset.is_some()),
         ("--compat", given.compat.is_some()),
         ("--negatives", given.negatives.is_some()),
     ];
-    if let Some((flag, _)) = of_wise_only.iter().find(|(_, given)| *given) {
-        return Err(Error::OfWiseOnly {
+    refuse(&of_wise_only, editor)
+}
+
+/// Refuses flags that an editor has no use for, where they are given.
+fn refuse(flags: &[(&'static str, bool)], editor: &str) -> Result<()> {
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Error::NotOfEditor {
             flag,
-            editor: rival.to_string(),
-        });
+            editor: editor.to_owned(),
+        }),
+        None => Ok(()),
     }
+}
+
+fn choose_rival(rival: Rival, args: &EvalArgs) -> Result<RivalConfig> {
+    let given = &args.config;
+    refuse_those_of_wise(given, rival.name())?;
     let table: Table = config::file(given)?;
     let path = given.config.clone().unwrap_or_default();
     let mut config = rival.read(table).map_err(|e| Error::config(&path, &e))?;
@@ -66,6 +96,7 @@ impl Chosen {
         Ok(match self {
             Self::Wise { config, negatives } => Box::new(Wise::new(model, *config, negatives)?),
             Self::Rival(config) => config.open(model)?,
+            Self::Retrieval(config) => Box::new(Retrieval::new(model, config)?),
         })
     }
 }

@@ -11,6 +11,7 @@ mod ft_m;
 mod grace;
 mod lesson;
 mod lora;
+mod retrieval;
 mod sequential;
 mod settings;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use self::ft_l::FtLConfig;
 pub use self::ft_m::FtMConfig;
 pub use self::grace::{GraceConfig, ValueInit};
 pub use self::lora::LoraConfig;
+pub use self::retrieval::{Retrieval, RetrievalConfig};
 pub use self::settings::Shared;
 
 use self::fine_tuning::FineTuning;
