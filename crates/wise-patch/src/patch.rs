@@ -105,7 +105,11 @@ impl Patch {
         let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
         let mut raw: Vec<(String, Dtype, Vec<u8>)> = vec![
             f32s(READER_MEAN.to_owned(), &self.reader.mean),
-            f32s(READER_WHITENING.to_owned(), &self.reader.whitening),
+            (
+                READER_WHITENING.to_owned(),
+                Dtype::BF16,
+                upper_halves(&self.reader.whitening),
+            ),
             f32s(READER_RARE.to_owned(), &[self.reader.rare]),
         ];
         for (i, Numbers { values, keys }) in self.numbers.iter().enumerate() {
@@ -235,6 +239,12 @@ fn tensor_name(shard: usize, what: &str) -> String {
     format!("shard.{shard}.{what}")
 }
 
+/// Of brain floats all there is.
+fn upper_halves(values: &[f32]) -> Vec<u8> {
+    let halves = values.iter().map(|v| v.to_le_bytes());
+    halves.flat_map(|[_, _, a, b]| [a, b]).collect()
+}
+
 fn schema_of(manifest: &str) -> Result<u32, String> {
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -267,14 +277,18 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Option<Vec<f32>>, Strin
     let Ok(view) = tensors.tensor(name) else {
         return Ok(None);
     };
-    if view.dtype() != Dtype::F32 {
-        return Err(format!("tensor {name} is {:?}, expected F32", view.dtype()));
-    }
-    let values: Vec<f32> = view
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    let data = view.data();
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::BF16 => data
+            .chunks_exact(2)
+            .map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]))
+            .collect(),
+        other => return Err(format!("tensor {name} is {other:?}, expected F32 or BF16")),
+    };
     match values.iter().filter(|v| !v.is_finite()).count() {
         0 => Ok(Some(values)),
         bad => Err(format!(

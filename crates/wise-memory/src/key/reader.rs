@@ -33,7 +33,7 @@ pub struct KeyReader {
 pub struct ReaderState {
     /// Mean hidden state of the neutral texts, `[hidden]`.
     pub mean: Vec<f32>,
-    /// What whitens them, `[at most 128, hidden]` row by row.
+    /// What whitens them, `[at most 128, hidden]` row by row; each a brain float, so that two bytes hold it.
     pub whitening: Vec<f32>,
     /// Length of a whitened state from which on a token counts in full.
     pub rare: f32,
@@ -69,7 +69,7 @@ impl KeyReader {
         let whitening = whitening(&centred, WIDTH.min(width));
         let mut reader = Self::from_state(ReaderState {
             mean,
-            whitening: whitening.into_iter().flatten().map(|x| x as f32).collect(),
+            whitening: whitening.into_iter().flatten().map(brain_float).collect(),
             rare: f32::INFINITY,
         });
         let mut lengths: Vec<f32> = states.iter().map(|s| length(&reader.whitened(s))).collect();
@@ -151,6 +151,12 @@ impl KeyReader {
         rows.map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
             .collect()
     }
+}
+
+/// The nearest number whose lower two bytes are 0.
+fn brain_float(x: f64) -> f32 {
+    let bits = (x as f32).to_bits();
+    f32::from_bits(bits.saturating_add(0x8000) & 0xFFFF_0000)
 }
 
 fn length(x: &[f32]) -> f32 {
