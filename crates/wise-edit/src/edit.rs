@@ -63,3 +63,20 @@ pub(crate) fn superseded<'a>(edits: impl Iterator<Item = &'a Edit>) -> Vec<Optio
         .map(|(id, edit)| newest.insert(edit.fact(), id))
         .collect()
 }
+
+/// Whether a history is that of the first edits of `stream`; the error says which edit is another one.
+pub(crate) fn check_history(history: &[AppliedEdit], stream: &[Edit]) -> Result<(), String> {
+    for (index, applied) in history.iter().enumerate() {
+        if stream.get(index) != Some(&applied.edit) || applied.id != index + 1 {
+            return Err(format!("edit {} is another one", index + 1));
+        }
+    }
+    Ok(())
+}
+
+/// The id of the newest edit of a history that an edit takes the place of.
+pub(crate) fn replaced_by(edit: &Edit, history: &[AppliedEdit]) -> Option<usize> {
+    let mut earlier = history.iter().rev();
+    let same = earlier.find(|applied| applied.edit.fact() == edit.fact());
+    same.map(|applied| applied.id)
+}

@@ -148,6 +148,7 @@ impl Model {
         } else {
             // The joined text merges across the border; a generation never sees such tokens.
             let alone = self.encode_plain(&format!("{gap}{answer}"))?;
+            let alone = alone.get_ids().to_vec();
             [prompt.tokens.clone(), alone].concat()
         };
         if tokens.len() == prompt.tokens.len() {
@@ -173,10 +174,7 @@ impl Model {
         text: &str,
         part: Range<usize>,
     ) -> Result<(Vec<u32>, Range<usize>)> {
-        let encoding = self
-            .tokenizer
-            .encode(text, false)
-            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let encoding = self.encode_plain(text)?;
         Ok((encoding.get_ids().to_vec(), overlapping(&encoding, &part)))
     }
 
@@ -234,10 +232,9 @@ impl Model {
             .map_err(|e| Error::Tokenizer(e.to_string()))
     }
 
-    fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+    fn encode_plain(&self, text: &str) -> Result<Encoding> {
         self.tokenizer
             .encode(text, false)
-            .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|e| Error::Tokenizer(e.to_string()))
     }
 }

@@ -259,9 +259,7 @@ impl Numbers {
     fn read(tensors: &SafeTensors<'_>, shard: usize, manifest: &Manifest) -> Result<Self, String> {
         let [hidden, ffn] = manifest.site.shape;
         let full = hidden.saturating_mul(ffn);
-        let values = read(tensors, &tensor_name(shard, VALUES))?.ok_or_else(|| {
-            format!("got no tensor shard.{shard}.{VALUES}, expected one per shard")
-        })?;
+        let values = read(tensors, &tensor_name(shard, VALUES))?;
         if values.len() > full {
             return Err(format!(
                 "tensor shard.{shard}.{VALUES} has {} values, expected at most {full}",
@@ -273,24 +271,32 @@ impl Numbers {
     }
 }
 
-fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Option<Vec<f32>>, String> {
-    let Ok(view) = tensors.tensor(name) else {
-        return Ok(None);
-    };
-    let data = view.data();
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::BF16 => data
-            .chunks_exact(2)
-            .map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]))
-            .collect(),
-        other => return Err(format!("tensor {name} is {other:?}, expected F32 or BF16")),
-    };
+/// The bytes of a tensor of this type.
+fn data<'a>(tensors: &'a SafeTensors<'_>, name: &str, expected: Dtype) -> Result<&'a [u8], String> {
+    let view = tensors
+        .tensor(name)
+        .map_err(|_| format!("got no tensor {name}, expected one"))?;
+    match view.dtype() {
+        got if got == expected => Ok(view.data()),
+        got => Err(format!("tensor {name} is {got:?}, expected {expected:?}")),
+    }
+}
+
+fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, String> {
+    let bytes = data(tensors, name, Dtype::F32)?.chunks_exact(4);
+    let values = bytes.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    finite(name, values.collect())
+}
+
+fn read_upper_halves(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, String> {
+    let bytes = data(tensors, name, Dtype::BF16)?.chunks_exact(2);
+    let values = bytes.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]));
+    finite(name, values.collect())
+}
+
+fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, String> {
     match values.iter().filter(|v| !v.is_finite()).count() {
-        0 => Ok(Some(values)),
+        0 => Ok(values),
         bad => Err(format!(
             "tensor {name} holds {bad} values that are not finite, expected none"
         )),
@@ -298,9 +304,8 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Option<Vec<f32>>, Strin
 }
 
 fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
-    let values =
-        |name| read(tensors, name)?.ok_or_else(|| format!("got no tensor {name}, expected one"));
-    let (mean, whitening) = (values(READER_MEAN)?, values(READER_WHITENING)?);
+    let mean = read(tensors, READER_MEAN)?;
+    let whitening = read_upper_halves(tensors, READER_WHITENING)?;
     if mean.is_empty() || whitening.is_empty() || whitening.len() % mean.len() != 0 {
         return Err(format!(
             "its reader has {} and {} values, expected one a multiple of the other",
@@ -308,7 +313,7 @@ fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
             whitening.len()
         ));
     }
-    let rare = values(READER_RARE)?.first().copied();
+    let rare = read(tensors, READER_RARE)?.first().copied();
     let rare = rare.ok_or_else(|| format!("tensor {READER_RARE} is empty"))?;
     Ok(ReaderState {
         mean,
@@ -318,12 +323,6 @@ fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
 }
 
 fn read_keys(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<Key>, String> {
-    let view = tensors
-        .tensor(name)
-        .map_err(|_| format!("got no tensor {name}, expected one per shard"))?;
-    if view.dtype() != Dtype::U8 {
-        return Err(format!("tensor {name} is {:?}, expected U8", view.dtype()));
-    }
-    Key::all_from_bytes(view.data())
+    Key::all_from_bytes(data(tensors, name, Dtype::U8)?)
         .map_err(|at| format!("tensor {name} holds no key at byte {at}"))
 }

@@ -1,5 +1,6 @@
 //! Retrieval: nothing is edited. The edit's own sentence is put in front of a question that looks like its prompt.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wise_memory::{Given, Query, Recall, Recalled, Route};
 use wise_model::{EditSite, Model, Overlay, PromptFormat};
 
-use crate::edit::superseded;
+use crate::edit::{check_history, replaced_by};
 use crate::error::require;
 use crate::{AppliedEdit, Edit, Editor, Error, Made, Result, Snapshot, StatePart, Watch};
 
@@ -73,12 +74,10 @@ impl Retrieval {
                     return Err(Error::EmptyField { index: id, field });
                 }
             }
-            let known = self.history.iter().map(|applied| &applied.edit);
-            let supersedes = superseded(known.chain([edit])).pop().flatten();
             let applied = AppliedEdit {
                 id,
                 edit: edit.clone(),
-                supersedes,
+                supersedes: replaced_by(edit, &self.history),
                 first_negative: 0,
                 iterations: 0,
                 edit_loss: 0.0,
@@ -146,11 +145,7 @@ impl Editor for Retrieval {
             };
             let history: Vec<AppliedEdit> =
                 serde_json::from_str(&part.header).map_err(|e| foreign(e.to_string()))?;
-            for (index, applied) in history.iter().enumerate() {
-                if stream.get(index) != Some(&applied.edit) || applied.id != index + 1 {
-                    return Err(foreign(format!("edit {} is another one", index + 1)));
-                }
-            }
+            check_history(&history, stream).map_err(foreign)?;
             self.history = history;
         }
         self.learn(stream, self.history.len(), watch)
@@ -176,7 +171,7 @@ impl Editor for Retrieval {
         Ok(StatePart {
             name: NAME.to_owned(),
             header: serde_json::to_string(&self.history)?,
-            tensors: std::collections::BTreeMap::new(),
+            tensors: BTreeMap::new(),
         })
     }
 }
@@ -212,8 +207,9 @@ impl fmt::Debug for Library {
 
 impl Library {
     fn new(history: &[AppliedEdit], fit: f32) -> Self {
-        let replaced = |id| history.iter().any(|later| later.supersedes == Some(id));
-        let held: Vec<&AppliedEdit> = history.iter().filter(|e| !replaced(e.id)).collect();
+        let replaced: HashSet<usize> = history.iter().filter_map(|e| e.supersedes).collect();
+        let held = history.iter().filter(|e| !replaced.contains(&e.id));
+        let held: Vec<&AppliedEdit> = held.collect();
         let prompts: Vec<&str> = held.iter().map(|held| &*held.edit.prompt).collect();
         let embedder: Embedder<u32, Words> =
             EmbedderBuilder::with_tokenizer_and_fit_to_corpus(Words, &prompts).build();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wise_memory::{Query, Recall, Recalled, Route};
 use wise_model::{EditSite, Model, Overlay, PromptFormat};
 
+use crate::edit::{check_history, replaced_by};
 use crate::rivals::Rival;
 use crate::rivals::lesson::{Lesson, Observe};
 use crate::rivals::settings::{Settings, Training};
@@ -120,13 +121,10 @@ impl<M: Method> Sequential<M> {
         let id = self.history.len() + 1;
         let lesson = Lesson::new(&self.model, &self.training, edit, id)?;
         let learnt = self.method.learn(&self.model, &lesson, observe)?;
-        let mut earlier = self.history.iter().rev();
         Ok(AppliedEdit {
             id,
             edit: edit.clone(),
-            supersedes: earlier
-                .find(|applied| applied.edit.fact() == edit.fact())
-                .map(|applied| applied.id),
+            supersedes: replaced_by(edit, &self.history),
             first_negative: 0,
             iterations: learnt.iterations,
             edit_loss: learnt.edit_loss,
@@ -146,11 +144,7 @@ impl<M: Method> Sequential<M> {
         }
         let header: Header<M::Notes> =
             serde_json::from_str(&part.header).map_err(|e| foreign(e.to_string()))?;
-        for (index, applied) in header.history.iter().enumerate() {
-            if stream.get(index) != Some(&applied.edit) || applied.id != index + 1 {
-                return Err(foreign(format!("edit {} is another one", index + 1)));
-            }
-        }
+        check_history(&header.history, stream).map_err(foreign)?;
         self.method
             .restore(header.notes, &part.tensors)
             .map_err(foreign)?;

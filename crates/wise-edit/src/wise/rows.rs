@@ -35,8 +35,6 @@ pub(crate) struct TrainingRows {
     pub(crate) label_at: Vec<usize>,
     pub(crate) labels: Vec<u32>,
     pub(crate) label_weights: Vec<f32>,
-    /// The prompt's tokens that tell the first row apart from other prompts: what the router finds the edit by.
-    pub(crate) asked: Range<usize>,
     /// Per edit row: share of each token in its activation.
     votes: Vec<Vec<f32>>,
     /// Where padding counts: the padding token, and the length that every row is padded to.
@@ -85,7 +83,7 @@ impl TrainingRows {
                 context,
             });
         }
-        let mut rows = match model.eos().first() {
+        let rows = match model.eos().first() {
             Some(&padding) if compat.is_easyedit() => {
                 Self::left_padded(&answered, lesson.longest_negative, padding)
             }
@@ -95,10 +93,6 @@ impl TrainingRows {
             let field = "target";
             return Err(Error::EmptyField { index, field });
         }
-        rows.asked = match config.voters {
-            Voters::Prompt => answered[0].prompt.scope.clone(),
-            Voters::All => 0..answered[0].prompt.tokens.len(),
-        };
         Ok(rows)
     }
 
@@ -229,7 +223,6 @@ impl Builder {
             labels: self.labels,
             label_weights: self.label_weights,
             padding,
-            asked: 0..0,
         }
     }
 }

@@ -87,10 +87,9 @@ impl Key {
         }
         let named = |token: &Token| nearest(token, &self.subject) >= SUBJECT;
         let others = reading.tokens.iter().filter(|(_, token)| !named(token));
-        let asked = self.relation.iter().map(|(_, token)| token);
+        let asked = || self.relation.iter().map(|(_, token)| token);
         let missing = weighted(&self.relation, |token| reading.nearest(token));
-        let asked: Vec<&Token> = asked.collect();
-        let added = weighted(others, |token| nearest(token, asked.iter().copied()));
+        let added = weighted(others, |token| nearest(token, asked()));
         MISSING * missing + (1.0 - MISSING) * added
     }
 
