@@ -6,7 +6,10 @@
 //! | `far_bare` | the same without that prefix, which a router could learn instead of the edits |
 //! | `same_style` | a prompt of another record, about a subject that is not edited |
 //! | `near_miss` | the edit's prompt about another subject; in `CounterFact` the record's own neighbour |
-//! | `same_subject` | another record's prompt, which shares no word of four letters or more with the edit's, about the edit's subject; in `CounterFact` a record of that subject where there is one |
+//! | `same_subject` | another record's prompt, which asks for something else, about the edit's subject; in `CounterFact` a record of that subject where there is one |
+//!
+//! Two prompts ask for something else if they share no word of four letters or more, and if no `CounterFact` record has
+//! one as its prompt and the other as its neighbour's, which asks for the same in other words.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -106,9 +109,10 @@ fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(Strin
     for (words, other) in &others {
         alike.entry(words).or_default().push(other);
     }
+    let same = SameRelation::of(edited.iter().chain(pool));
     let mut counts: Vec<(String, usize)> = Vec::new();
     let lines = edited.iter().enumerate().map(|(index, record)| {
-        let locality = probes(index, record, &others, &alike, pool);
+        let locality = probes(index, record, &others, &alike, pool, &same);
         for probe in &locality {
             let group = text(probe, "group");
             match counts.iter_mut().find(|(known, _)| known == group) {
@@ -135,6 +139,7 @@ fn probes(
     others: &[(String, &Value)],
     alike: &HashMap<&str, Vec<&Value>>,
     pool: &[Value],
+    same: &SameRelation,
 ) -> Vec<Value> {
     let mut probes = far(record);
     let question = |group: &str, other: &Value| json!({"group": group, "prompt": prompt(other), "answer": answer(other)});
@@ -153,7 +158,10 @@ fn probes(
     }
     let subject = text(record, "subject");
     let own_stems = own.as_deref().map(stems).unwrap_or_default();
-    let asks_else = |words: &str| stems(words).is_disjoint(&own_stems);
+    let asks_else = |words: &str| {
+        stems(words).is_disjoint(&own_stems)
+            && !own.as_deref().is_some_and(|own| same.holds(own, words))
+    };
     let namesake = |other: &&Value| {
         text(other, "subject") == subject && words(other).is_some_and(|words| asks_else(&words))
     };
@@ -181,6 +189,37 @@ fn far(record: &Value) -> Vec<Value> {
     own.take(1)
         .map(|far| probe("far", text(far, "loc"), &far["loc_ans"]))
         .collect()
+}
+
+/// Prompts without their subjects that ask for the same in other words.
+struct SameRelation(HashSet<[String; 2]>);
+
+impl SameRelation {
+    /// Of each record with a neighbour its prompt's words and the neighbour's.
+    fn of<'a>(records: impl Iterator<Item = &'a Value> + Clone) -> Self {
+        let known: HashSet<String> = records.clone().filter_map(words).collect();
+        let mut known: Vec<(&str, &str)> =
+            known.iter().filter_map(|w| w.split_once("{}")).collect();
+        known.sort_by_key(|(before, behind)| {
+            std::cmp::Reverse((before.len() + behind.len(), *before))
+        });
+        let neighbours = records.filter_map(|record| {
+            let prompt = record["locality_prompt"].as_str()?;
+            let fits = |(before, behind): &&(&str, &str)| {
+                prompt.len() > before.len() + behind.len()
+                    && prompt.starts_with(before)
+                    && prompt.ends_with(behind)
+            };
+            let (before, behind) = known.iter().find(fits)?;
+            Some([words(record)?, format!("{before}{{}}{behind}")])
+        });
+        Self(neighbours.collect())
+    }
+
+    fn holds(&self, a: &str, b: &str) -> bool {
+        let pair = |a: &str, b: &str| self.0.contains(&[a.to_owned(), b.to_owned()]);
+        a == b || pair(a, b) || pair(b, a)
+    }
 }
 
 /// The question without its subject.
@@ -246,11 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_tells_that_two_prompts_ask_for_the_same() {
+        let record = |subject: &str, prompt: &str, neighbour: &str| {
+            json!({
+                "subject": subject, "prompt": prompt, "target_new": "B", "ground_truth": "A",
+                "rephrase_prompt": "R", "locality_prompt": neighbour, "locality_ground_truth": "C",
+            })
+        };
+        let records = [
+            record("Ann", "Ann speaks", "Cy talks in"),
+            record("Bo", "Bo talks in", "Cy is from"),
+            record("Cy", "The home of Cy is", "Bo talks in"),
+        ];
+        let same = SameRelation::of(records.iter());
+        assert!(same.holds("{} speaks", "{} talks in"));
+        assert!(same.holds("{} talks in", "{} speaks"));
+        assert!(same.holds("{} talks in", "The home of {} is"));
+        assert!(!same.holds("{} speaks", "The home of {} is"));
+    }
+
+    #[test]
     fn counterfact_has_neighbours_of_its_own_and_namesakes() {
         let record = |subject: &str, prompt: &str| {
             json!({
                 "subject": subject, "prompt": prompt, "target_new": "B", "ground_truth": "A",
-                "rephrase_prompt": "R", "locality_prompt": "Cy speaks", "locality_ground_truth": "C",
+                "rephrase_prompt": "R", "locality_prompt": prompt.replace(subject, "Cy"),
+                "locality_ground_truth": "C",
             })
         };
         let edited = [record("Ann", "Ann speaks"), record("Bo", "Bo speaks")];

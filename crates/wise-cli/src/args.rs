@@ -47,6 +47,11 @@ pub enum Command {
     /// the difference is taken record by record: it can be certain where the two intervals overlap. A star marks a
     /// difference whose interval excludes zero. Cost and the settings that differ are listed as well.
     Compare(CompareArgs),
+    /// Learn what a model's prompts ask for, so that the router tells a rephrasing from another question
+    ///
+    /// From prompts and their rephrasings a small linear map is learnt which puts prompts that ask for the same close
+    /// together, whatever their words. `wise edit` and `wise eval` take it with --relations. smollm2 has one on board.
+    Relations(RelationsArgs),
     /// Show versions, devices, cache folder and memory
     Doctor,
 }
@@ -86,6 +91,10 @@ pub struct ConfigArgs {
     /// (`route_by`) [default: a neutral set]
     #[arg(long, value_name = "FILE")]
     pub negatives: Option<PathBuf>,
+    /// What tells prompts by what they ask for: a file of `wise relations`, or none [default: the model's own, if it
+    /// has one]
+    #[arg(long, value_name = "FILE")]
+    pub relations: Option<PathBuf>,
     /// Seed of the random subspace and of the choice of rehearsed edits
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
@@ -115,6 +124,28 @@ pub struct EditArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Replace the patch if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RelationsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// JSONL files: keys `prompt`, `target`, `rephrase`, optional `locality` whose prompts of `group` `near_miss` ask for
+    /// the same of another subject; each file counts the same
+    #[arg(required = true, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Records to take from the start of each file [default: all]
+    #[arg(short, long = "records", value_name = "N")]
+    pub n: Option<usize>,
+    /// Layer to read, from 0 [default: two fifths of the way up]
+    #[arg(long, value_name = "N")]
+    pub layer: Option<usize>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
 }

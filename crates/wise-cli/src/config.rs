@@ -1,7 +1,8 @@
 //! Hyperparameters from the defaults, a preset, a TOML file and flags, the later ones winning.
 
 use toml::Table;
-use wise_edit::{Compatibility, RouteBy, WiseConfig, neutral_prompts};
+use wise_edit::{Compatibility, RelationReader, RouteBy, WiseConfig, neutral_prompts};
+use wise_model::Model;
 
 use crate::args::ConfigArgs;
 use crate::error::{Error, Result};
@@ -63,4 +64,28 @@ pub fn negatives(args: &ConfigArgs, hyperparameters: &WiseConfig) -> Result<Vec<
         );
     }
     Ok(wise_eval::read_negatives(path)?)
+}
+
+/// What tells the model's prompts by what they ask for, where the arguments or the program have it.
+pub fn relations(
+    args: &ConfigArgs,
+    hyperparameters: &WiseConfig,
+    model: &Model,
+) -> Result<Option<RelationReader>> {
+    if hyperparameters.route_by != RouteBy::Keys {
+        return Ok(None);
+    }
+    let (path, bytes) = match &args.relations {
+        Some(path) if path.as_os_str() == "none" => return Ok(None),
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+            (path.clone(), bytes)
+        }
+        None => match preset::relations(model.name()) {
+            Some(bytes) => (model.name().into(), bytes.to_vec()),
+            None => return Ok(None),
+        },
+    };
+    let relations = wise_patch::relations_from_bytes(&path, &bytes, model)?;
+    Ok(Some(relations))
 }

@@ -38,6 +38,8 @@ pub enum Error {
     NoRepeats,
     #[error("{flag} means nothing to --editor {editor}")]
     NotOfEditor { flag: &'static str, editor: String },
+    #[error("{} has neither rephrasings nor near misses, expected some", .0.display())]
+    NoPairs(PathBuf),
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
 }
@@ -80,6 +82,9 @@ impl Error {
                     .to_owned(),
             ),
             Self::EarlierInRaw => Some("ask with --prompt-format chat".to_owned()),
+            Self::NoPairs(_) => Some(
+                "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),
+            ),
             Self::Read { .. }
             | Self::Config { .. }
             | Self::NoSuchPreset(_)

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => command::eval::run(args, output),
         Command::Report(args) => command::report::run(args, output),
         Command::Compare(args) => command::compare::run(args, output),
+        Command::Relations(args) => command::relations::run(args, output),
         Command::Doctor => {
             command::doctor::run(output);
             Ok(())

@@ -38,6 +38,12 @@ pub fn text(name: &str) -> Result<&'static str> {
         .ok_or_else(|| Error::NoSuchPreset(name.to_owned()))
 }
 
+/// What tells prompts by what they ask for, of a model that is known by name, as a file of `wise relations`.
+pub fn relations(model: &str) -> Option<&'static [u8]> {
+    const SMOLLM2: &[u8] = include_bytes!("../relations/smollm2.safetensors");
+    (model == "smollm2").then_some(SMOLLM2)
+}
+
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)

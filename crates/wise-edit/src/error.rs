@@ -74,6 +74,19 @@ pub enum Error {
         /// How many the edits need.
         expected: usize,
     },
+    /// A reader of relations is of another model.
+    #[error(
+        "the reader of relations takes {got} numbers a prompt, expected {expected} as of the model"
+    )]
+    Relations {
+        /// How many it takes.
+        got: usize,
+        /// Twice the width of the model's hidden states.
+        expected: usize,
+    },
+    /// Edits have been made without reading what they ask for.
+    #[error("a reader of relations was given after edits had been made, expected before")]
+    LateRelations,
     /// A part of an editor's state does not belong to this run.
     #[error("the saved state {name} does not belong to this run: {detail}")]
     StatePart {

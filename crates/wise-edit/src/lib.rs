@@ -50,7 +50,7 @@ pub use wise::{
     context_templates, neutral_prompts,
 };
 pub use wise_memory::{
-    Considered, Distance, Key, KeyReader, Pooling, ReaderState, Recall, Remembered, Route,
-    RoutedBy, Threshold, TopOne, Voters,
+    Considered, Distance, Key, KeyReader, Pooling, ReaderState, Recall, RelationReader, Remembered,
+    Route, RoutedBy, Threshold, TopOne, Voters,
 };
 pub use wise_merge::{MaskSeed, MergeMethod, Overlap};

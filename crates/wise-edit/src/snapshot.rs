@@ -158,7 +158,7 @@ impl Snapshot {
         sizes: &[usize],
     ) -> Result<Vec<Answer>> {
         let scopes = prompts.iter().map(|(p, _)| &p.tokens[p.scope.clone()]);
-        let readings = self.read(&scopes.collect::<Vec<_>>())?;
+        let readings = self.learnt.read(&self.model, &scopes.collect::<Vec<_>>())?;
         let mut routes = Vec::new();
         let mut choose = |site: &EditSite| {
             let prompts: Vec<&Prompt> = prompts.iter().map(|(prompt, _)| *prompt).collect();
@@ -230,7 +230,7 @@ impl Snapshot {
         let site = self.model.prefix(&rows, self.learnt.layer(), None)?;
         let prompts: Vec<&Prompt> = sequences.iter().map(|(prompt, _)| prompt).collect();
         let scopes = sequences.iter().map(|(p, all)| &all[p.scope.clone()]);
-        let readings = self.read(&scopes.collect::<Vec<_>>())?;
+        let readings = self.learnt.read(&self.model, &scopes.collect::<Vec<_>>())?;
         let alone = vec![1; prompts.len()];
         let (overlays, routes) = self.recall(&site, &prompts, &readings, &alone);
         let output = self.model.site_output_by_row(&site, &overlays)?;
@@ -264,22 +264,12 @@ impl Snapshot {
     /// As [`Self::ask`].
     pub fn considered(&self, earlier: &[Message], question: &str) -> Result<Vec<Considered>> {
         let (prompt, _) = self.prompt(earlier, question)?;
-        let reading = self
-            .read(&[&prompt.tokens[prompt.scope.clone()]])?
-            .remove(0);
+        let words = &prompt.tokens[prompt.scope.clone()];
+        let reading = self.learnt.read(&self.model, &[words])?.remove(0);
         let row = Row::from(prompt.tokens.clone());
         let site = self.model.prefix(&[row], self.learnt.layer(), None)?;
         let query = query(&prompt, &(0..prompt.tokens.len()), reading);
         Ok(self.learnt.considered(&self.model, &site, &query))
-    }
-
-    /// Readings of the users' own words, where the router goes by them.
-    fn read(&self, words: &[&[u32]]) -> Result<Vec<Option<Reading>>> {
-        let Some(reader) = self.learnt.key_reader() else {
-            return Ok(vec![None; words.len()]);
-        };
-        let readings = reader.read(&self.model, words)?;
-        Ok(readings.into_iter().map(Some).collect())
     }
 
     /// What answers each row of a site, each of which begins with its prompt. Where the router decides on several

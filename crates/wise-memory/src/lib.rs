@@ -30,7 +30,7 @@ mod recall;
 mod router;
 
 pub use distance::{Distance, Pooling};
-pub use key::{Key, KeyReader, Match, ReaderState, Reading};
+pub use key::{Key, KeyReader, Match, ReaderState, Reading, RelationReader};
 pub use memory::{Memories, Remembered, SideMemory};
 pub use recall::{Considered, Given, Query, Recall, Recalled, Route, Unedited};
 pub use router::{ActivationRouter, KeyRouter, RoutedBy, Router, Threshold, TopOne, Voters};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use wise_model::{EditSite, Model, Overlay};
+use wise_model::{EditSite, Error, Model, Overlay};
 
 use crate::Route;
 use crate::key::{Key, KeyReader, Match, Reading};
@@ -79,8 +79,13 @@ impl Recall for Memories {
         self.layer
     }
 
-    fn key_reader(&self) -> Option<&KeyReader> {
-        self.reader.as_deref()
+    fn read(&self, model: &Model, words: &[&[u32]]) -> Result<Vec<Option<Reading>>, Error> {
+        let Some(reader) = &self.reader else {
+            return Ok(vec![None; words.len()]);
+        };
+        let named = |reading: &Reading| self.router.finds_subject(reading, &self.side);
+        let readings = reader.read(model, words, named)?;
+        Ok(readings.into_iter().map(Some).collect())
     }
 
     fn recall(&self, model: &Model, site: &EditSite, queries: &[Query]) -> Vec<Recalled> {

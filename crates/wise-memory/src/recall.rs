@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use wise_model::{EditSite, Model, Overlay};
+use wise_model::{EditSite, Error, Model, Overlay};
 
-use crate::key::{KeyReader, Reading};
+use crate::key::Reading;
 
 /// The decision for one sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,9 +93,12 @@ pub trait Recall: Debug + Send + Sync {
     /// Layer of the edit site, where a sequence is looked at.
     fn layer(&self) -> usize;
 
-    /// What reads the queries' words, where edits are recognised by keys.
-    fn key_reader(&self) -> Option<&KeyReader> {
-        None
+    /// Reads the queries' own words, each given as tokens; nothing where edits are not recognised by keys.
+    ///
+    /// # Errors
+    /// If the model cannot run them.
+    fn read(&self, _: &Model, words: &[&[u32]]) -> Result<Vec<Option<Reading>>, Error> {
+        Ok(vec![None; words.len()])
     }
 
     /// What answers each query; `site` holds all of them.

@@ -69,6 +69,24 @@ pub enum Error {
         /// How wide the model's hidden states are.
         expected: usize,
     },
+    /// The file is no reader of relations, or a damaged one.
+    #[error("{} is not a reader of relations: {detail}", path.display())]
+    Relations {
+        /// The file.
+        path: PathBuf,
+        /// What was got and what was expected.
+        detail: String,
+    },
+    /// The reader of relations was learnt on another model.
+    #[error("{} was learnt on {expected}, got {got}", path.display())]
+    RelationsOfOtherModel {
+        /// The file.
+        path: PathBuf,
+        /// Name of the model it was learnt on.
+        expected: String,
+        /// Name of the model at hand.
+        got: String,
+    },
     /// A shard's numbers do not fit the model.
     #[error("the patch's shards do not fit the model: {0}")]
     Edit(#[from] wise_edit::Error),
@@ -92,6 +110,8 @@ impl Error {
                     "use --model {patch_model}, or edit this model anew"
                 ));
             }
+            Self::Relations { .. } => "give a file that `wise relations --out` wrote",
+            Self::RelationsOfOtherModel { .. } => "learn one on this model with `wise relations`",
             Self::Model(error) => return error.hint(),
             _ => return None,
         };

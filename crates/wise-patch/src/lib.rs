@@ -22,7 +22,10 @@
 mod error;
 mod manifest;
 mod patch;
+mod relations;
+mod tensors;
 
 pub use error::{Error, Result};
 pub use manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
 pub use patch::Patch;
+pub use relations::{relations_from_bytes, save_relations};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wise_edit::{AppliedEdit, MaskSeed, WiseConfig};
 
 /// The schema this version writes and reads.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,8 @@ use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise}
 use wise_model::{Config, Model, replace_file};
 
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
+use crate::relations::{read_relations, relation_tensors};
+use crate::tensors::{data, read, read_upper_halves, upper_halves};
 use crate::{Error, Result};
 
 const MANIFEST_KEY: &str = "wise";
@@ -103,15 +105,16 @@ impl Patch {
             serde_json::to_string(&self.manifest).map_err(|e| malformed(e.to_string()))?;
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
+        let halves =
+            |name: &str, numbers: &[f32]| (name.to_owned(), Dtype::BF16, upper_halves(numbers));
         let mut raw: Vec<(String, Dtype, Vec<u8>)> = vec![
             f32s(READER_MEAN.to_owned(), &self.reader.mean),
-            (
-                READER_WHITENING.to_owned(),
-                Dtype::BF16,
-                upper_halves(&self.reader.whitening),
-            ),
+            halves(READER_WHITENING, &self.reader.whitening),
             f32s(READER_RARE.to_owned(), &[self.reader.rare]),
         ];
+        if let Some(relations) = &self.reader.relations {
+            raw.extend(relation_tensors(relations));
+        }
         for (i, Numbers { values, keys }) in self.numbers.iter().enumerate() {
             raw.push(f32s(tensor_name(i, VALUES), values));
             let keys = keys.iter().flat_map(Key::to_bytes).collect();
@@ -239,12 +242,6 @@ fn tensor_name(shard: usize, what: &str) -> String {
     format!("shard.{shard}.{what}")
 }
 
-/// Of brain floats all there is.
-fn upper_halves(values: &[f32]) -> Vec<u8> {
-    let halves = values.iter().map(|v| v.to_le_bytes());
-    halves.flat_map(|[_, _, a, b]| [a, b]).collect()
-}
-
 fn schema_of(manifest: &str) -> Result<u32, String> {
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -271,38 +268,6 @@ impl Numbers {
     }
 }
 
-/// The bytes of a tensor of this type.
-fn data<'a>(tensors: &'a SafeTensors<'_>, name: &str, expected: Dtype) -> Result<&'a [u8], String> {
-    let view = tensors
-        .tensor(name)
-        .map_err(|_| format!("got no tensor {name}, expected one"))?;
-    match view.dtype() {
-        got if got == expected => Ok(view.data()),
-        got => Err(format!("tensor {name} is {got:?}, expected {expected:?}")),
-    }
-}
-
-fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, String> {
-    let bytes = data(tensors, name, Dtype::F32)?.chunks_exact(4);
-    let values = bytes.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    finite(name, values.collect())
-}
-
-fn read_upper_halves(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, String> {
-    let bytes = data(tensors, name, Dtype::BF16)?.chunks_exact(2);
-    let values = bytes.map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]));
-    finite(name, values.collect())
-}
-
-fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, String> {
-    match values.iter().filter(|v| !v.is_finite()).count() {
-        0 => Ok(values),
-        bad => Err(format!(
-            "tensor {name} holds {bad} values that are not finite, expected none"
-        )),
-    }
-}
-
 fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
     let mean = read(tensors, READER_MEAN)?;
     let whitening = read_upper_halves(tensors, READER_WHITENING)?;
@@ -315,10 +280,18 @@ fn read_reader(tensors: &SafeTensors<'_>) -> Result<ReaderState, String> {
     }
     let rare = read(tensors, READER_RARE)?.first().copied();
     let rare = rare.ok_or_else(|| format!("tensor {READER_RARE} is empty"))?;
+    let relations = read_relations(tensors)?;
+    if relations
+        .as_ref()
+        .is_some_and(|r| r.mean.len() != 2 * mean.len())
+    {
+        return Err("its reader of relations is of another model than its reader".to_owned());
+    }
     Ok(ReaderState {
         mean,
         whitening,
         rare,
+        relations,
     })
 }
 

@@ -38,9 +38,13 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let edits = requested(args)?;
     let hyperparameters = config::resolve(&args.config, &args.model.model)?;
     let negatives = config::negatives(&args.config, &hyperparameters)?;
-    check_out(&args.out, args.force)?;
+    command::check_out(&args.out, args.force)?;
     let model = command::open_model(&args.model)?;
+    let relations = config::relations(&args.config, &hyperparameters, &model)?;
     let mut editor = Wise::new(model, hyperparameters, negatives)?;
+    if let Some(relations) = relations {
+        editor = editor.with_relations(relations)?;
+    }
 
     let begun = Instant::now();
     let mut saving = Saving {
@@ -118,23 +122,6 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
         // clap demands one or the other.
         (None, _, _) => Ok(Vec::new()),
     }
-}
-
-/// Finds out now, not after minutes of training, whether the patch can be written.
-fn check_out(path: &Path, force: bool) -> Result<()> {
-    if path.is_dir() {
-        let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-        return Err(Error::write(path, source));
-    }
-    if path.exists() && !force {
-        return Err(Error::Exists(path.to_owned()));
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::write(path, e))?;
-    Ok(())
 }
 
 fn report(

@@ -16,6 +16,7 @@ pub enum Chosen {
     Wise {
         config: Box<WiseConfig>,
         negatives: Vec<String>,
+        args: ConfigArgs,
     },
     Rival(RivalConfig),
     Retrieval(RetrievalConfig),
@@ -29,6 +30,7 @@ pub fn choose(args: &EvalArgs) -> Result<Chosen> {
             return Ok(Chosen::Wise {
                 negatives: config::negatives(&args.config, &resolved)?,
                 config: Box::new(resolved),
+                args: args.config.clone(),
             });
         }
         EditorName::FtM => Rival::FtM,
@@ -62,6 +64,7 @@ fn refuse_those_of_wise(given: &ConfigArgs, editor: &str) -> Result<()> {
         ("--preset", given.preset.is_some()),
         ("--compat", given.compat.is_some()),
         ("--negatives", given.negatives.is_some()),
+        ("--relations", given.relations.is_some()),
     ];
     refuse(&of_wise_only, editor)
 }
@@ -94,7 +97,18 @@ impl Chosen {
     /// The editor itself.
     pub fn open(self, model: Arc<Model>) -> Result<Box<dyn Editor>> {
         Ok(match self {
-            Self::Wise { config, negatives } => Box::new(Wise::new(model, *config, negatives)?),
+            Self::Wise {
+                config,
+                negatives,
+                args,
+            } => {
+                let relations = config::relations(&args, &config, &model)?;
+                let editor = Wise::new(model, *config, negatives)?;
+                Box::new(match relations {
+                    Some(relations) => editor.with_relations(relations)?,
+                    None => editor,
+                })
+            }
             Self::Rival(config) => config.open(model)?,
             Self::Retrieval(config) => Box::new(Retrieval::new(model, config)?),
         })

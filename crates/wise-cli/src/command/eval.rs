@@ -5,7 +5,7 @@ use serde::Serialize;
 use wise_eval::metrics::Summary;
 use wise_eval::{AcrossRuns, Data, EvalProgress, HeldText, Plan, Protocols, Report, RunFolder};
 
-use crate::args::{EvalArgs, Protocol};
+use crate::args::{EditorName, EvalArgs, Protocol};
 use crate::command::{self, editor, table};
 use crate::error::{Error, Result};
 use crate::output::{self, EditBar, Output, bar};
@@ -75,7 +75,10 @@ fn repeat(args: &EvalArgs, times: u64, output: Output) -> Result<()> {
         let mut once = args.clone();
         once.out = args.out.join(format!("run-{time}"));
         once.order = Some(args.order.unwrap_or(0) + time);
-        once.config.seed = Some(args.config.seed.unwrap_or(0) + time);
+        // Retrieval draws nothing.
+        if args.editor != EditorName::Retrieval {
+            once.config.seed = Some(args.config.seed.unwrap_or(0) + time);
+        }
         if once.baseline.is_none() {
             // The unedited model answers the same records the same.
             once.baseline = folders.first().cloned();

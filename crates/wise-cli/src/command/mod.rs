@@ -6,15 +6,17 @@ pub mod doctor;
 pub mod edit;
 pub mod editor;
 pub mod eval;
+pub mod relations;
 pub mod report;
 pub mod table;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wise_model::Model;
 
 use crate::args::ModelArgs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::LoadBar;
 
 /// Opens the model that the arguments name, with a progress bar.
@@ -24,4 +26,21 @@ pub fn open_model(args: &ModelArgs) -> Result<Arc<Model>> {
     let model = Model::open(&args.model, &device, &mut |progress| bar.update(progress));
     bar.finish();
     Ok(Arc::new(model?))
+}
+
+/// Finds out now, not after minutes of work, whether a file can be written.
+pub fn check_out(path: &Path, force: bool) -> Result<()> {
+    if path.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+        return Err(Error::write(path, source));
+    }
+    if path.exists() && !force {
+        return Err(Error::Exists(path.to_owned()));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::write(path, e))?;
+    Ok(())
 }

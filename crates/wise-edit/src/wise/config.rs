@@ -162,8 +162,11 @@ pub struct WiseConfig {
     pub route_by: RouteBy,
     /// How well the subject of an edit must fit a prompt, as a cosine of keys.
     pub subject_fit: f64,
-    /// How well the rest of an edit's prompt must fit, as a cosine of keys.
+    /// How well what an edit asks for must fit, as a cosine, where a reader of relations was learnt
+    /// ([`RelationReader`](crate::RelationReader)).
     pub relation_fit: f64,
+    /// How well the rest of an edit's prompt must fit, as a cosine of keys, where none was.
+    pub words_fit: f64,
     /// Questions of all kinds about the edit's subject that are trained to give its target as well, so that it does not
     /// hang on the edit's own words. Only where keys decide: they keep such questions away unless they mean the same.
     pub subject_prompts: usize,
@@ -239,7 +242,8 @@ impl Default for WiseConfig {
             target_eos: true,
             route_by: RouteBy::Keys,
             subject_fit: 0.85,
-            relation_fit: 0.45,
+            relation_fit: 0.9,
+            words_fit: 0.45,
             subject_prompts: 4,
             distance: Distance::Activated,
             pooling: Pooling::Mean,
@@ -333,12 +337,17 @@ impl WiseConfig {
         self.prompt_format.unwrap_or_else(|| model.default_format())
     }
 
-    /// The router these hyperparameters describe.
-    pub fn router(&self) -> Router {
+    /// The router these hyperparameters describe, where relations are read or not.
+    pub fn router(&self, reads_relations: bool) -> Router {
+        let relation = if reads_relations {
+            self.relation_fit
+        } else {
+            self.words_fit
+        };
         match self.route_by {
             RouteBy::Keys => Router::Keys(KeyRouter {
                 subject: self.subject_fit as f32,
-                relation: self.relation_fit as f32,
+                relation: relation as f32,
             }),
             RouteBy::Activation => Router::Activation(self.activation_router()),
         }
@@ -401,6 +410,7 @@ impl WiseConfig {
         for (name, fit) in [
             ("subject_fit", self.subject_fit),
             ("relation_fit", self.relation_fit),
+            ("words_fit", self.words_fit),
         ] {
             require(name, fit, (-1.0..=1.0).contains(&fit), "-1 to 1")?;
         }

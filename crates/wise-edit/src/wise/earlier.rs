@@ -16,8 +16,22 @@ use crate::{AppliedEdit, Edit, Result};
 pub(crate) struct EarlierEdit {
     fact: String,
     pub(crate) sequence: Labelled,
+    /// Its subject prompts.
+    of_subject: Vec<Labelled>,
     prompt: PromptAtSite,
     near_misses: Vec<PromptAtSite>,
+}
+
+impl EarlierEdit {
+    /// What is rehearsed of it: itself and one of its subject prompts, turn about.
+    pub(crate) fn in_turn(&self, turn: usize) -> &Labelled {
+        let of_subject = turn % 2 == 1 && !self.of_subject.is_empty();
+        if of_subject {
+            &self.of_subject[turn / 2 % self.of_subject.len()]
+        } else {
+            &self.sequence
+        }
+    }
 }
 
 /// The edits of a shard so far, of a prompt edited twice the newest.
@@ -52,12 +66,13 @@ impl EarlierEdits {
         site: &EditSite,
         near_misses: Vec<PromptAtSite>,
     ) {
-        let Some(sequence) = Labelled::alone(model, site, rows) else {
+        let Some((sequence, of_subject)) = Labelled::each_alone(model, site, rows) else {
             return;
         };
         let earlier = EarlierEdit {
             fact: edit.fact().to_owned(),
             sequence,
+            of_subject,
             prompt: PromptAtSite::within(model, site, rows.voters(0)),
             near_misses,
         };

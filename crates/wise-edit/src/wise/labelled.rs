@@ -49,15 +49,20 @@ impl Labelled {
             .collect()
     }
 
-    /// The first of an edit's sequences as if it were the only one: its labels weigh as much as those of all.
-    pub(crate) fn alone(model: &Model, site: &EditSite, rows: &TrainingRows) -> Option<Self> {
-        let rows = Self::rows(model, site, rows);
-        let sequences = rows.len() as f32;
-        let mut first = rows.into_iter().next()?;
-        for weight in &mut first.weights {
+    /// The edit's sequence behind nothing, and those of its subject prompts, each as if it were the only one: its labels
+    /// weigh as much as those of all.
+    pub(crate) fn each_alone(
+        model: &Model,
+        site: &EditSite,
+        rows: &TrainingRows,
+    ) -> Option<(Self, Vec<Self>)> {
+        let mut all = Self::rows(model, site, rows);
+        let sequences = all.len() as f32;
+        for weight in all.iter_mut().flat_map(|row| &mut row.weights) {
             *weight *= sequences;
         }
-        Some(first)
+        let of_subject = all.split_off(rows.templates.min(all.len()));
+        Some((all.into_iter().next()?, of_subject))
     }
 
     /// What an iteration does with it, forward and backward.

@@ -25,7 +25,7 @@ pub(crate) fn memories(
     reader: &Arc<KeyReader>,
     shards: &[Shard],
 ) -> Result<Memories> {
-    let router = config.router();
+    let router = config.router(reader.reads_relations());
     let group = match (config.retrieve, config.merge_freq) {
         (false, _) => shards.len().max(1),
         (true, Some(merge_freq)) => merge_freq / config.save_freq,

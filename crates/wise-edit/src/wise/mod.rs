@@ -27,7 +27,7 @@ mod trainer;
 
 use std::sync::Arc;
 
-use wise_memory::KeyReader;
+use wise_memory::{KeyReader, RelationReader};
 use wise_merge::Shards;
 use wise_model::{Model, PromptFormat};
 
@@ -80,6 +80,22 @@ impl Wise {
             shards: Vec::new(),
             stream: Vec::new(),
         })
+    }
+
+    /// The same editor, whose keys also hold what an edit asks for.
+    ///
+    /// # Errors
+    /// If edits have been made already, or the reader is of a model of another size.
+    pub fn with_relations(mut self, relations: RelationReader) -> Result<Self> {
+        let (got, expected) = (relations.mean.len(), 2 * self.model.config().hidden_size);
+        if got != expected {
+            return Err(Error::Relations { got, expected });
+        }
+        let setup = Arc::get_mut(&mut self.setup).filter(|_| self.stream.is_empty());
+        let setup = setup.ok_or(Error::LateRelations)?;
+        let reader = setup.reader.as_ref().clone();
+        setup.reader = Arc::new(reader.with_relations(relations));
+        Ok(self)
     }
 
     /// The hyperparameters, with everything that depends on the model filled in.

@@ -207,7 +207,9 @@ fn the_router_measures_what_the_reference_does() {
             reading: None,
         };
         let site = model().prefix(&[tokens.into()], 26, None).unwrap();
-        let route = config().router().route(model(), &site, &[query], &memories)[0];
+        let route = config()
+            .router(false)
+            .route(model(), &site, &[query], &memories)[0];
         let expected = probe["activation"].as_f64().unwrap() as f32;
         assert_close(route.activation, expected, 2e-2, text(&probe["what"]));
         assert_eq!(route.memory.is_some(), probe["fires"].as_bool().unwrap());

@@ -31,6 +31,8 @@ pub(crate) struct TrainingRows {
     /// The edit behind each template; last an isolated padding token, where padding
     /// counts.
     pub(crate) rows: Vec<Row>,
+    /// How many of them are the edit behind a template; subject prompts follow.
+    pub(crate) templates: usize,
     /// Packed tokens whose logits predict a label.
     pub(crate) label_at: Vec<usize>,
     pub(crate) labels: Vec<u32>,
@@ -83,12 +85,13 @@ impl TrainingRows {
                 context,
             });
         }
-        let rows = match model.eos().first() {
+        let mut rows = match model.eos().first() {
             Some(&padding) if compat.is_easyedit() => {
                 Self::left_padded(&answered, lesson.longest_negative, padding)
             }
             _ => Self::packed(&answered, eos, config.voters),
         };
+        rows.templates = lesson.templates.len();
         if rows.labels.is_empty() {
             let field = "target";
             return Err(Error::EmptyField { index, field });
@@ -218,6 +221,7 @@ impl Builder {
         };
         TrainingRows {
             votes: self.votes.iter().map(dense).collect(),
+            templates: self.rows.len(),
             rows: self.rows,
             label_at: self.label_at,
             labels: self.labels,

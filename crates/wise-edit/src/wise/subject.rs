@@ -87,16 +87,11 @@ pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Ve
         .collect()
 }
 
-/// Texts of all kinds, for what tokens have in common: the neutral prompts and all relations of some subjects.
+/// Texts of all kinds, for what tokens have in common: the neutral prompts and every other relation, of some subject.
 pub(crate) fn ordinary_texts() -> Vec<String> {
-    const SUBJECTS_EACH: usize = 6;
     let subjects: Vec<&str> = SUBJECTS.lines().collect();
-    let about = (0..SUBJECTS_EACH).flat_map(|turn| {
-        let subjects = subjects.clone();
-        RELATIONS.lines().enumerate().map(move |(i, relation)| {
-            relation.replace("{}", subjects[(i * 7 + turn * 37) % subjects.len()])
-        })
-    });
+    let about = RELATIONS.lines().step_by(2).enumerate();
+    let about = about.map(|(i, relation)| relation.replace("{}", subjects[i * 7 % subjects.len()]));
     about.chain(neutral_prompts()).collect()
 }
 

@@ -289,7 +289,7 @@ impl<'a> Trainer<'a> {
         let own = self.own.iter().map(|sequence| share(sequence, 1.0, true));
         let lapsed = lapsed.iter().map(|sequence| share(*sequence, factor, true));
         let turn = (0..count - lapsed.len())
-            .map(|i| &self.rehearsal[(iteration * count + i) % len].sequence)
+            .map(|i| self.rehearsal[(iteration * count + i) % len].in_turn(iteration + i))
             .map(|sequence| share(sequence, factor, false));
         own.chain(lapsed).chain(turn).collect()
     }

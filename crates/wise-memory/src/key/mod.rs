@@ -1,10 +1,14 @@
 //! What an edit is recognised by: the first layers' hidden states at the tokens of its prompt.
 
+mod linear;
 mod reader;
+mod relation;
 mod token;
 mod whitening;
 
 pub use self::reader::{KeyReader, ReaderState};
+use self::relation::Relation;
+pub use self::relation::RelationReader;
 use self::token::Token;
 
 /// Tokens of a key at most, so that one takes less than 1 KB.
@@ -13,7 +17,10 @@ const TOKENS: usize = 15;
 /// What the fit of the relation counts for where that of the subject counts for 1.
 const RELATION: f32 = 0.3;
 
-/// Share of an edit's words that a text lacks in how badly its relation fits; the rest is that of the text's words that
+/// Share of how well the words fit in how well the relation does, where one was read.
+const WORDS: f32 = 0.1;
+
+/// Share of an edit's words that a text lacks in how badly its words fit; the rest is that of the text's words that
 /// the edit lacks.
 const MISSING: f32 = 0.7;
 
@@ -24,6 +31,8 @@ const SUBJECT: f32 = 0.5;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     tokens: Vec<(u8, Token)>,
+    /// What it asks for, where that was read.
+    relation: Option<Relation>,
 }
 
 /// What an edit is recognised by.
@@ -33,7 +42,9 @@ pub struct Reading {
 pub struct Key {
     subject: Vec<Token>,
     /// The prompt's other tokens, the rarest of them, and how rare each is, 1 to 255.
-    relation: Vec<(u8, Token)>,
+    others: Vec<(u8, Token)>,
+    /// What the prompt asks for, where its reader reads that.
+    relation: Option<Relation>,
 }
 
 /// How well a text fits a key.
@@ -41,7 +52,8 @@ pub struct Key {
 pub struct Match {
     /// Mean over the subject's tokens of the cosine with the token most like it, -1 to 1.
     pub subject: f32,
-    /// The same over the other tokens of the edit's prompt, and over the text's in turn, rare ones counting more.
+    /// How well what is asked fits, -1 to 1: mostly the cosine of the two relations, where they are read; the rest the
+    /// mean over the other tokens of the edit's prompt, and over the text's in turn, rare ones counting more.
     pub relation: f32,
 }
 
@@ -72,7 +84,8 @@ impl Key {
         (fit.rank() > rank).then_some(fit)
     }
 
-    fn subject_fit(&self, reading: &Reading) -> f32 {
+    /// How well a text's best tokens fit those of the subject.
+    pub(crate) fn subject_fit(&self, reading: &Reading) -> f32 {
         let fit: f32 = self
             .subject
             .iter()
@@ -82,26 +95,37 @@ impl Key {
     }
 
     fn relation_fit(&self, reading: &Reading) -> f32 {
-        if self.relation.is_empty() {
+        let words = self.words_fit(reading);
+        match (&self.relation, &reading.relation) {
+            (Some(own), Some(other)) => (1.0 - WORDS) * own.cosine(other) + WORDS * words,
+            _ => words,
+        }
+    }
+
+    fn words_fit(&self, reading: &Reading) -> f32 {
+        if self.others.is_empty() {
             return 1.0;
         }
         let named = |token: &Token| nearest(token, &self.subject) >= SUBJECT;
         let others = reading.tokens.iter().filter(|(_, token)| !named(token));
-        let asked = || self.relation.iter().map(|(_, token)| token);
-        let missing = weighted(&self.relation, |token| reading.nearest(token));
+        let asked = || self.others.iter().map(|(_, token)| token);
+        let missing = weighted(&self.others, |token| reading.nearest(token));
         let added = weighted(others, |token| nearest(token, asked()));
         MISSING * missing + (1.0 - MISSING) * added
     }
 
     /// The key as bytes, less than 1024.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![self.subject.len() as u8, self.relation.len() as u8];
-        bytes.extend(self.relation.iter().map(|(weight, _)| *weight));
-        let tokens = self
-            .subject
-            .iter()
-            .chain(self.relation.iter().map(|r| &r.1));
+        let counts = [
+            self.subject.len(),
+            self.others.len(),
+            usize::from(self.relation.is_some()),
+        ];
+        let mut bytes: Vec<u8> = counts.iter().map(|&count| count as u8).collect();
+        bytes.extend(self.others.iter().map(|(weight, _)| *weight));
+        let tokens = self.subject.iter().chain(self.others.iter().map(|o| &o.1));
         bytes.extend(tokens.flat_map(Token::to_bytes));
+        bytes.extend(self.relation.iter().flat_map(Relation::to_bytes));
         bytes
     }
 
@@ -121,17 +145,19 @@ impl Key {
 
     /// The key that some bytes begin with, and what is left of them; none if they do not begin with one.
     pub fn from_bytes(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (&[subject, relation], rest) = bytes.split_first_chunk::<2>()?;
-        let (subject, relation) = (usize::from(subject), usize::from(relation));
-        if subject == 0 || subject + relation > TOKENS {
+        let (counts, rest) = bytes.split_first_chunk::<3>()?;
+        let [subject, others, relations] = counts.map(usize::from);
+        if subject == 0 || subject + others > TOKENS || relations > 1 {
             return None;
         }
-        let (weights, rest) = rest.split_at_checked(relation)?;
-        let (tokens, rest) = rest.split_at_checked((subject + relation) * Token::BYTES)?;
+        let (weights, rest) = rest.split_at_checked(others)?;
+        let (tokens, rest) = rest.split_at_checked((subject + others) * Token::BYTES)?;
+        let (relation, rest) = rest.split_at_checked(relations * Relation::BYTES)?;
         let mut tokens = tokens.chunks_exact(Token::BYTES).map(Token::from_bytes);
         let key = Self {
             subject: tokens.by_ref().take(subject).collect(),
-            relation: weights.iter().copied().zip(tokens).collect(),
+            others: weights.iter().copied().zip(tokens).collect(),
+            relation: (relations == 1).then(|| Relation::from_bytes(relation)),
         };
         Some((key, rest))
     }
@@ -177,7 +203,15 @@ mod tests {
     fn key() -> Key {
         Key {
             subject: vec![token(1), token(2)],
-            relation: vec![(30, token(3)), (10, token(4))],
+            others: vec![(30, token(3)), (10, token(4))],
+            relation: None,
+        }
+    }
+
+    fn reading(tokens: Vec<(u8, Token)>) -> Reading {
+        Reading {
+            tokens,
+            relation: None,
         }
     }
 
@@ -185,7 +219,7 @@ mod tests {
     fn tokens_of_a_key_are_looked_for_anywhere_in_a_text_and_rare_ones_count_more() {
         let fit = |at: &[usize]| {
             let tokens = at.iter().map(|&at| (20, token(at))).collect();
-            let fit = key().fits(&Reading { tokens });
+            let fit = key().fits(&reading(tokens));
             (fit.subject, fit.relation)
         };
         assert_eq!(fit(&[4, 3, 2, 1]), (1.0, 1.0));
@@ -196,13 +230,39 @@ mod tests {
 
     #[test]
     fn what_cannot_rank_better_is_not_looked_at() {
-        let reading = Reading {
-            tokens: vec![(9, token(1)), (9, token(3))],
-        };
+        let reading = reading(vec![(9, token(1)), (9, token(3))]);
         let fit = key().fits(&reading);
         assert_eq!(key().fits_better(&reading, 0.7), Some(fit));
         assert_eq!(key().fits_better(&reading, fit.rank()), None);
         assert_eq!(key().fits_better(&reading, 0.9), None);
+    }
+
+    #[test]
+    fn what_is_asked_counts_more_than_the_words_where_it_is_read() {
+        let relation = |at: u8| {
+            let bytes: Vec<u8> = (0..32).map(|i| u8::from(i == at)).collect();
+            Some(Relation::from_bytes(&bytes))
+        };
+        let key = |relation| Key { relation, ..key() };
+        let mut reading = reading(vec![(20, token(1)), (20, token(2))]);
+        let fit = |key: Key, reading: &Reading| key.fits(reading).relation;
+        assert_eq!(fit(key(relation(5)), &reading), 0.0);
+        reading.relation = relation(5);
+        assert_eq!(fit(key(relation(5)), &reading), 1.0 - WORDS);
+        assert_eq!(fit(key(relation(6)), &reading), 0.0);
+        assert_eq!(fit(key(None), &reading), 0.0);
+        let bytes = key(relation(5)).to_bytes();
+        assert_eq!(Key::all_from_bytes(&bytes), Ok(vec![key(relation(5))]));
+    }
+
+    #[test]
+    fn a_key_takes_less_than_a_kilobyte() {
+        let key = Key {
+            subject: vec![token(1)],
+            others: vec![(9, token(2)); TOKENS - 1],
+            relation: Some(Relation::from_bytes(&[1; Relation::BYTES])),
+        };
+        assert!(key.to_bytes().len() < 1024);
     }
 
     #[test]
@@ -211,8 +271,8 @@ mod tests {
         assert_eq!(Key::from_bytes(&bytes), Some((key(), [7].as_slice())));
         assert!(bytes.len() < 1024);
         assert_eq!(Key::from_bytes(&bytes[..bytes.len() - 2]), None);
-        assert_eq!(Key::from_bytes(&[0, 1, 2]), None);
-        assert_eq!(Key::from_bytes(&[9, 9]), None);
+        assert_eq!(Key::from_bytes(&[0, 1, 0, 2]), None);
+        assert_eq!(Key::from_bytes(&[9, 9, 0]), None);
         assert_eq!(Key::from_bytes(&[]), None);
         let two = key().to_bytes().repeat(2);
         assert_eq!(Key::all_from_bytes(&two), Ok(vec![key(), key()]));

@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model, Row};
 
+use super::relation::{Relation, RelationReader};
 use super::token::{Token, WIDTH};
 use super::whitening::whitening;
 use super::{Key, Reading, TOKENS};
@@ -37,6 +38,8 @@ pub struct ReaderState {
     pub whitening: Vec<f32>,
     /// Length of a whitened state from which on a token counts in full.
     pub rare: f32,
+    /// What reads relations, where one was learnt.
+    pub relations: Option<RelationReader>,
 }
 
 impl KeyReader {
@@ -54,7 +57,8 @@ impl KeyReader {
         let texts: Vec<Vec<u32>> = texts
             .map(|read| read.map(|(tokens, _)| tokens))
             .collect::<Result<_, _>>()?;
-        let states: Vec<Vec<f32>> = hidden(model, &texts)?.into_iter().flatten().collect();
+        let states = hidden(model, &texts, LAYER)?;
+        let states: Vec<Vec<f32>> = states.into_iter().flatten().collect();
         let (count, width) = (states.len(), model.config().hidden_size);
         let mean = |i: usize| {
             let sum: f64 = states.iter().map(|state| f64::from(state[i])).sum();
@@ -71,10 +75,11 @@ impl KeyReader {
             mean,
             whitening: whitening.into_iter().flatten().map(brain_float).collect(),
             rare: f32::INFINITY,
+            relations: None,
         });
-        let mut lengths: Vec<f32> = states.iter().map(|s| length(&reader.whitened(s))).collect();
-        lengths.sort_by(f32::total_cmp);
-        reader.state.rare = lengths[((count - 1) as f64 * COMMON) as usize];
+        let mut lengths: Vec<f64> = states.iter().map(|s| length(&reader.whitened(s))).collect();
+        lengths.sort_by(f64::total_cmp);
+        reader.state.rare = lengths[((count - 1) as f64 * COMMON) as usize] as f32;
         Ok(reader)
     }
 
@@ -88,21 +93,51 @@ impl KeyReader {
         &self.state
     }
 
-    /// Reads texts, each given as tokens of a prompt.
+    /// The same reader, which also reads what prompts ask for.
+    #[must_use]
+    pub fn with_relations(mut self, relations: RelationReader) -> Self {
+        self.state.relations = Some(relations);
+        self
+    }
+
+    /// Whether it reads what prompts ask for, apart from their words.
+    pub fn reads_relations(&self) -> bool {
+        self.state.relations.is_some()
+    }
+
+    /// Reads texts, each given as tokens of a prompt; what they ask for only of those that are `worth_it`, for it takes
+    /// more layers.
     ///
     /// # Errors
     /// If the model cannot run them.
-    pub fn read(&self, model: &Model, texts: &[&[u32]]) -> Result<Vec<Reading>, Error> {
-        let words = texts.iter().map(|tokens| {
-            let text = model.detokenize(tokens)?;
-            Ok(words(model, &text, 0..0)?.0)
-        });
+    pub fn read(
+        &self,
+        model: &Model,
+        texts: &[&[u32]],
+        worth_it: impl Fn(&Reading) -> bool,
+    ) -> Result<Vec<Reading>, Error> {
+        let texts = texts.iter().map(|tokens| model.detokenize(tokens));
+        let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+        let words = texts.iter().map(|text| Ok(words(model, text, 0..0)?.0));
         let words: Vec<_> = words.collect::<Result<_, Error>>()?;
         let read = |states: Vec<Vec<f32>>| Reading {
             tokens: states.iter().map(|state| self.token(state)).collect(),
+            relation: None,
         };
-        let states = hidden(model, &words)?;
-        Ok(states.into_iter().map(read).collect())
+        let states = hidden(model, &words, LAYER)?;
+        let mut readings: Vec<Reading> = states.into_iter().map(read).collect();
+        if let Some(relations) = &self.state.relations {
+            let (worth, texts): (Vec<&mut Reading>, Vec<&String>) = readings
+                .iter_mut()
+                .zip(&texts)
+                .filter(|(reading, _)| worth_it(reading))
+                .unzip();
+            let relations = relations.read(model, texts)?;
+            for (reading, relation) in worth.into_iter().zip(relations) {
+                reading.relation = Some(relation);
+            }
+        }
+        Ok(readings)
     }
 
     /// The key of a prompt whose subject stands at `subject`, in bytes; without a subject all of it is one.
@@ -116,28 +151,40 @@ impl KeyReader {
         subject: Option<Range<usize>>,
     ) -> Result<Key, Error> {
         let (words, place) = words(model, prompt, subject.unwrap_or(0..prompt.len()))?;
-        let states = hidden(model, &[words])?.remove(0);
+        let states = hidden(model, &[words], LAYER)?.remove(0);
         let mut subject = Vec::new();
-        let mut relation = Vec::new();
+        let mut others = Vec::new();
         for (index, state) in states.iter().enumerate() {
             let (rarity, token) = self.token(state);
             if place.contains(&index) {
                 subject.push(token);
             } else {
-                relation.push((rarity, token));
+                others.push((rarity, token));
             }
         }
         // Of a long name the last tokens know those in front of them.
         subject.drain(..subject.len().saturating_sub(TOKENS));
-        relation.sort_by_key(|(rarity, _)| std::cmp::Reverse(*rarity));
-        relation.truncate(TOKENS - subject.len());
-        Ok(Key { subject, relation })
+        others.sort_by_key(|(rarity, _)| std::cmp::Reverse(*rarity));
+        others.truncate(TOKENS - subject.len());
+        Ok(Key {
+            subject,
+            others,
+            relation: self.relation(model, prompt)?,
+        })
+    }
+
+    fn relation(&self, model: &Model, prompt: &str) -> Result<Option<Relation>, Error> {
+        let Some(relations) = &self.state.relations else {
+            return Ok(None);
+        };
+        let relation = relations.read(model, [&prompt.to_owned()])?.pop();
+        Ok(relation)
     }
 
     /// A token, and how rare it is by the square of its length, 1 to 255.
     fn token(&self, state: &[f32]) -> (u8, Token) {
         let whitened = self.whitened(state);
-        let share = (length(&whitened) / self.state.rare).min(1.0);
+        let share = (length(&whitened) / f64::from(self.state.rare)).min(1.0);
         let rarity = (255.0 * share * share).round().max(1.0) as u8;
         (rarity, Token::of(&whitened))
     }
@@ -154,18 +201,23 @@ impl KeyReader {
 }
 
 /// The nearest number whose lower two bytes are 0.
-fn brain_float(x: f64) -> f32 {
+pub(super) fn brain_float(x: f64) -> f32 {
     let bits = (x as f32).to_bits();
     f32::from_bits(bits.saturating_add(0x8000) & 0xFFFF_0000)
 }
 
-fn length(x: &[f32]) -> f32 {
-    x.iter().map(|x| x * x).sum::<f32>().sqrt()
+pub(super) fn length<T: Copy + Into<f64>>(x: &[T]) -> f64 {
+    let squares = x.iter().map(|&x| x.into() * x.into());
+    squares.sum::<f64>().sqrt()
 }
 
 /// Hidden states of each text's tokens but the line break.
-fn hidden(model: &Model, texts: &[Vec<u32>]) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-    let layer = LAYER.min(model.config().layers - 1);
+pub(super) fn hidden(
+    model: &Model,
+    texts: &[Vec<u32>],
+    layer: usize,
+) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+    let layer = layer.min(model.config().layers - 1);
     let mut hidden = Vec::new();
     for texts in texts.chunks(TOGETHER) {
         let rows: Vec<Row> = texts.iter().cloned().map(Row::from).collect();
@@ -182,7 +234,11 @@ fn hidden(model: &Model, texts: &[Vec<u32>]) -> Result<Vec<Vec<Vec<f32>>>, Error
 }
 
 /// A text's tokens as keys are read from them, and where among those that are read the bytes `part` stand.
-fn words(model: &Model, text: &str, part: Range<usize>) -> Result<(Vec<u32>, Range<usize>), Error> {
+pub(super) fn words(
+    model: &Model,
+    text: &str,
+    part: Range<usize>,
+) -> Result<(Vec<u32>, Range<usize>), Error> {
     let lead = text.len() - text.trim_start().len();
     let place = |byte: usize| (byte + 2).saturating_sub(lead);
     let part = place(part.start)..place(part.end);

@@ -1,7 +1,7 @@
 //! The router that goes by keys.
 
 use crate::SideMemory;
-use crate::key::Match;
+use crate::key::{Match, Reading};
 use crate::recall::{Considered, Query, Route};
 
 /// A side memory answers if it holds an edit whose subject the query speaks of.
@@ -12,7 +12,7 @@ use crate::recall::{Considered, Query, Route};
 pub struct KeyRouter {
     /// How well the subject must fit, as a cosine.
     pub subject: f32,
-    /// How well the rest of the edit's prompt must fit, as a cosine.
+    /// How well what is asked must fit, as a cosine.
     pub relation: f32,
 }
 
@@ -35,6 +35,12 @@ impl KeyRouter {
             threshold: self.subject,
             edit: Some(edit),
         }
+    }
+
+    /// Whether a text names the subject of an edit.
+    pub(super) fn finds_subject(self, reading: &Reading, memories: &[SideMemory]) -> bool {
+        let mut edits = memories.iter().flat_map(|memory| &memory.edits);
+        edits.any(|edit| edit.key.subject_fit(reading) > self.subject)
     }
 
     /// What a query finds at each memory.

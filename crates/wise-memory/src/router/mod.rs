@@ -8,6 +8,7 @@ use wise_model::{EditSite, Model};
 pub use self::activation::{ActivationRouter, RoutedBy, Threshold, TopOne, Voters};
 pub use self::keys::KeyRouter;
 use crate::SideMemory;
+use crate::key::Reading;
 use crate::recall::{Considered, Query, Route};
 
 /// Which memory answers a sequence.
@@ -51,6 +52,14 @@ impl Router {
     /// Whether the sequences that are asked together share one decision.
     pub fn routes_together(&self) -> bool {
         matches!(self, Self::Activation(router) if router.routes_together())
+    }
+
+    /// Whether a text may be about an edit, so that what it asks for decides; always, where subjects do not.
+    pub fn finds_subject(&self, reading: &Reading, memories: &[SideMemory]) -> bool {
+        match self {
+            Self::Keys(router) => router.finds_subject(reading, memories),
+            Self::Activation(_) => true,
+        }
     }
 
     /// Whether edits are found by their keys.

@@ -1,0 +1,116 @@
+//! `wise relations`, from outside.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::Bench;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+/// Prompts with a rephrasing and the same asked of another subject.
+fn pairs(count: usize) -> String {
+    let record = |i: usize| {
+        serde_json::json!({
+            "prompt": format!("Where was person {i} born?"), "target": "x",
+            "rephrase": format!("The birthplace of person {i} is"),
+            "locality": [{"group": "near_miss", "prompt": format!("Where was somebody {i} born?")}],
+        })
+        .to_string()
+    };
+    (0..count).map(record).collect::<Vec<_>>().join("\n")
+}
+
+fn learn(bench: &Bench, out: &str) -> Value {
+    let output = bench
+        .wise(
+            "relations",
+            &["pairs.jsonl", "--out", out, "--force", "--json"],
+        )
+        .assert()
+        .success();
+    serde_json::from_slice(&output.get_output().stdout).unwrap()
+}
+
+#[test]
+fn what_was_learnt_is_the_same_twice_and_goes_into_keys_and_patch() {
+    let bench = Bench::new();
+    bench.write("pairs.jsonl", pairs(6));
+    let learnt = learn(&bench, "a.relations");
+    assert_eq!(learnt["pairs"], serde_json::json!([12]));
+    learn(&bench, "b.relations");
+    let read = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert_eq!(read("a.relations"), read("b.relations"));
+
+    bench.write("facts.jsonl", common::facts(2));
+    let edits = ["--edits", "facts.jsonl", "--out"];
+    bench
+        .edit(&[&edits[..], &["with.wise", "--relations", "a.relations"]].concat())
+        .assert()
+        .success();
+    bench
+        .edit(&[&edits[..], &["without.wise", "--relations", "none"]].concat())
+        .assert()
+        .success();
+    let has_map = |name: &str| {
+        let bytes = read(name);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        tensors.tensor("relations.map").is_ok()
+    };
+    assert!(has_map("with.wise") && !has_map("without.wise"));
+    bench
+        .wise("ask", &["--patch", "with.wise", "Where was person 1 born?"])
+        .assert()
+        .success();
+}
+
+#[test]
+fn a_map_of_another_model_is_refused() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    fs::write(other.path("model/model.safetensors"), common::weights(2.0)).unwrap();
+    other.write("pairs.jsonl", pairs(4));
+    learn(&other, "other.relations");
+    fs::copy(other.path("other.relations"), bench.path("other.relations")).unwrap();
+    bench.write("facts.jsonl", common::facts(1));
+    bench
+        .edit(&[
+            "--edits",
+            "facts.jsonl",
+            "--out",
+            "x.wise",
+            "--relations",
+            "other.relations",
+        ])
+        .assert()
+        .code(1)
+        .stderr(contains("other.relations was learnt on").and(contains("hint: ")));
+}
+
+#[test]
+fn files_without_pairs_or_that_are_no_map_are_refused() {
+    let bench = Bench::new();
+    bench.write("pairs.jsonl", r#"{"prompt": "P", "target": "T"}"#);
+    bench
+        .wise("relations", &["pairs.jsonl", "--out", "a.relations"])
+        .assert()
+        .code(1)
+        .stderr(contains("neither rephrasings nor near misses").and(contains("hint: ")));
+    assert!(!bench.path("a.relations").exists());
+
+    bench.write("junk.relations", "not a map");
+    bench.write("facts.jsonl", common::facts(1));
+    bench
+        .edit(&[
+            "--edits",
+            "facts.jsonl",
+            "--out",
+            "x.wise",
+            "--relations",
+            "junk.relations",
+        ])
+        .assert()
+        .code(1)
+        .stderr(contains("is not a reader of relations").and(contains("hint: ")));
+}
