@@ -347,7 +347,7 @@ mod tests {
                 .map(|(edit, &activation)| crate::Remembered {
                     edit,
                     activation,
-                    key: crate::Key::from_bytes(&[[1, 0].as_slice(), &[0x88; 64]].concat())
+                    key: crate::Key::from_bytes(&[[1, 0, 0].as_slice(), &[0x88; 64]].concat())
                         .unwrap()
                         .0,
                 })
