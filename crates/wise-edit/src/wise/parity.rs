@@ -187,7 +187,7 @@ fn the_side_memory_ends_where_the_reference_does() {
 #[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
 fn the_router_measures_what_the_reference_does() {
     let (_, trained, _) = train();
-    let key = Key::from_bytes(&[[1, 0].as_slice(), &[0; 64]].concat())
+    let key = Key::from_bytes(&[[1, 0, 0].as_slice(), &[0; 64]].concat())
         .unwrap()
         .0;
     let memories = [SideMemory {
