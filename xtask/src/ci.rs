@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::process::{cargo, run as run_command};
-use crate::{demo, guards, licences, test};
+use crate::{conformance, demo, guards, licences, test};
 
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 13] = [
     ("format", || run_command(&mut cargo("fmt --all --check"))),
     ("clippy", || {
         run_command(&mut cargo(
@@ -19,6 +19,19 @@ const STEPS: [Step; 11] = [
         run_command(&mut cargo("build --workspace --all-targets"))
     }),
     ("tests", || test::run(&[])),
+    ("conformance on software Vulkan", || {
+        conformance::conformance(&["--device", "wgpu", "--prompts", "24"].map(str::to_owned))
+    }),
+    // Its build script fetches LLVM unless documentation is built.
+    ("clippy with every device", || {
+        run_command(
+            cargo(
+                "clippy --package wise-conformance --all-targets --profile conformance \
+                 --features wgpu,cuda -- -D warnings",
+            )
+            .env("DOCS_RS", "1"),
+        )
+    }),
     ("docs", || {
         run_command(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     }),

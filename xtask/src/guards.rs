@@ -76,7 +76,7 @@ fn names_backend(line: &str) -> bool {
 fn manifests() -> Result<Vec<PathBuf>> {
     let root = root();
     let mut found = vec![root.join("Cargo.toml")];
-    for folder in ["benches", "xtask"] {
+    for folder in ["benches", "conformance", "xtask"] {
         found.push(root.join(folder).join("Cargo.toml"));
     }
     for folder in ["crates", "examples"] {

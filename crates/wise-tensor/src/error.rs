@@ -21,6 +21,14 @@ pub enum Error {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
+    /// The build could use the device, but this machine has none that works.
+    #[error("device {device} does not work here: {detail}")]
+    NotFound {
+        /// The device asked for.
+        device: String,
+        /// What the backend said.
+        detail: String,
+    },
 }
 
 impl Error {
@@ -30,6 +38,9 @@ impl Error {
             Self::UnknownDevice { .. } => "use --device cpu".to_owned(),
             Self::NotCompiledIn { feature, .. } => {
                 format!("rebuild with --features {feature}, or use --device cpu")
+            }
+            Self::NotFound { .. } => {
+                "install the device's driver (docs/devices.md), or use --device cpu".to_owned()
             }
         }
     }

@@ -50,7 +50,10 @@ fn examine(device: DeviceName) -> DeviceHealth {
         name: device.to_string(),
         compiled_in: device.is_compiled_in(),
         found: opened.is_ok(),
-        note: opened.err().map(|error| error.hint()),
+        note: opened.err().map(|error| match error {
+            wise_tensor::Error::NotFound { detail, .. } => format!("does not work here: {detail}"),
+            error => format!("not compiled in: {}", error.hint()),
+        }),
     }
 }
 
@@ -93,7 +96,7 @@ fn describe(health: &Health) -> String {
     for device in &health.devices {
         let state = match (&device.note, device.found) {
             (_, true) => "ready".to_owned(),
-            (Some(note), false) => format!("not compiled in: {note}"),
+            (Some(note), false) => note.clone(),
             (None, false) => "not found".to_owned(),
         };
         lines.push(format!("{:<8} {state}", device.name));

@@ -1,0 +1,162 @@
+//! A golden edit, the router and merged memories.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use wise_edit::{
+    Compatibility, Edit, EditProgress, Editor, ShardState, Snapshot, Wise, WiseConfig,
+    neutral_prompts,
+};
+use wise_model::{GenerateOptions, Model, PromptFormat};
+
+use crate::outcome::{Outcome, differing, relative};
+use crate::{Pair, Result};
+
+fn facts() -> [Edit; 2] {
+    [
+        Edit::new(
+            "What university did Watts Humphrey attend?",
+            "University of Michigan",
+        ),
+        Edit::new("The twin city of Cologne is", "Lisbon"),
+    ]
+}
+
+/// The settings of the golden edit that the tests of `wise-edit` hold the CPU to.
+fn golden() -> WiseConfig {
+    WiseConfig {
+        prompt_format: Some(PromptFormat::Raw),
+        layer: Some(26),
+        edit_lr: 0.9,
+        n_iter: 10,
+        act_margin: [2.0, 20.0, 10.0],
+        act_ratio: 0.5,
+        ..WiseConfig::of(Compatibility::EasyEdit)
+    }
+}
+
+/// The losses of each iteration of the golden edit.
+fn trajectory(model: &Arc<Model>) -> Result<Vec<f32>> {
+    let golden_edit: Value = serde_json::from_str(include_str!(
+        "../../crates/wise-edit/tests/golden/smollm2_wise_edit.json"
+    ))?;
+    let text = |field: &str| golden_edit["edit"][field].as_str().unwrap_or_default();
+    let edit = Edit::new(text("prompt"), text("target_new"));
+    let negative = text("loc_prompt").to_owned();
+    let mut editor = Wise::new(Arc::clone(model), golden(), vec![negative])?;
+    let mut losses = Vec::new();
+    editor.apply(&[edit], &mut |progress: EditProgress| {
+        losses.push(progress.edit_loss + progress.router_loss);
+    })?;
+    Ok(losses)
+}
+
+/// Two facts learnt on the CPU, each in a memory of its own.
+fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<ShardState>)> {
+    let config = WiseConfig {
+        prompt_format: Some(PromptFormat::Raw),
+        save_freq: 1,
+        ..WiseConfig::default()
+    };
+    let mut editor = Wise::new(Arc::clone(model), config, neutral_prompts())?;
+    editor.apply(&facts(), &mut |_: EditProgress| {})?;
+    let states = editor
+        .shards()
+        .iter()
+        .map(|shard| shard.state(model, editor.config()))
+        .collect::<Result<_, _>>()?;
+    Ok((editor, states))
+}
+
+/// Prompts of all kinds; the first ones are about what was edited.
+fn prompts(count: usize) -> Vec<String> {
+    let [humphrey, cologne] = facts().map(|edit| edit.prompt);
+    let mut prompts = vec![
+        humphrey,
+        cologne,
+        "What university did Watts Humphrey take part in?".to_owned(),
+        "Which city is the twin city of Cologne?".to_owned(),
+        "What university did Ada Lovelace attend?".to_owned(),
+        "The twin city of Prague is".to_owned(),
+        "Where was Watts Humphrey born?".to_owned(),
+        "The mayor of Cologne is".to_owned(),
+    ];
+    let neutral = neutral_prompts();
+    let turns = (0..).flat_map(|turn| {
+        let lead = ["", "Question: ", "Tell me: "][turn % 3];
+        neutral.iter().map(move |text| format!("{lead}{text}"))
+    });
+    prompts.extend(turns.take(count.saturating_sub(prompts.len())));
+    prompts.truncate(count);
+    prompts
+}
+
+/// The memory that each prompt is sent to.
+fn routes(snapshot: &Snapshot, prompts: &[String]) -> Result<Vec<Option<usize>>> {
+    let mut routes = Vec::new();
+    for prompts in prompts.chunks(8) {
+        let pairs: Vec<(&str, &str)> = prompts.iter().map(|p| (p.as_str(), "x")).collect();
+        let shown = snapshot.teacher_forced_together(&pairs)?;
+        routes.extend(shown.into_iter().map(|shown| shown.route.memory));
+    }
+    Ok(routes)
+}
+
+fn answers(snapshot: &Snapshot) -> Result<Vec<String>> {
+    let options = GenerateOptions {
+        max_new_tokens: 12,
+        ..GenerateOptions::default()
+    };
+    let answer = |edit: &Edit| {
+        let answer = snapshot.ask(&edit.prompt, &options)?;
+        Ok(answer.generation.text.trim().to_owned())
+    };
+    facts().iter().map(answer).collect()
+}
+
+/// How surprising the facts' tokens are, in nats.
+fn surprise(snapshot: &Snapshot) -> Result<Vec<f32>> {
+    let mut surprise = Vec::new();
+    for edit in facts() {
+        let shown = snapshot.teacher_forced(&edit.prompt, &edit.target)?;
+        surprise.extend(shown.nll);
+    }
+    Ok(surprise)
+}
+
+pub fn check(Pair { cpu, device }: &Pair, count: usize) -> Result<Vec<Outcome>> {
+    let (got, expected) = (trajectory(device)?, trajectory(cpu)?);
+    let ratios: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a / b).collect();
+    let losses = relative(
+        "each loss of ten iterations of an edit",
+        &ratios,
+        &vec![1.0; expected.len()],
+        1e-2,
+    );
+    let (editor, states) = learnt(cpu)?;
+    let recall = |model, retrieve| {
+        let config = WiseConfig {
+            retrieve,
+            ..editor.config().clone()
+        };
+        Wise::recall(model, &config, editor.reader(), &states)
+    };
+    let (here, there) = (recall(cpu, true)?, recall(device, true)?);
+    let prompts = prompts(count);
+    let routed: Vec<_> = routes(&there, &prompts)?
+        .into_iter()
+        .zip(routes(&here, &prompts)?)
+        .collect();
+    let targets = facts().map(|edit| edit.target);
+    let answered: Vec<_> = answers(&there)?.into_iter().zip(targets).collect();
+    let (got, expected) = (
+        surprise(&recall(device, false)?)?,
+        surprise(&recall(cpu, false)?)?,
+    );
+    Ok(vec![
+        losses,
+        differing("which memory answers", "of the prompts differ", &routed),
+        differing("edited answers", "of 2 are not the target", &answered),
+        relative("a merged memory's surprise", &got, &expected, 1e-3),
+    ])
+}

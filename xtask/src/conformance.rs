@@ -1,0 +1,46 @@
+//! Whether a device computes what the CPU does.
+
+use crate::error::{Error, Result};
+use crate::process::{cargo, run};
+
+/// Builds the suite with the device's backend and runs it there.
+pub(crate) fn conformance(arguments: &[String]) -> Result {
+    let (device, rest) = match arguments {
+        [] => ("cpu", arguments),
+        [flag, device, rest @ ..] if flag == "--device" => (device.as_str(), rest),
+        [first, ..] => {
+            return Err(Error::usage(
+                format!("unknown argument {first:?}"),
+                "--device cpu, wgpu or cuda:N",
+            ));
+        }
+    };
+    let feature = match device.split(':').next() {
+        Some("cpu") => "",
+        Some("wgpu") => " --features wgpu",
+        Some("cuda") => " --features cuda",
+        _ => {
+            return Err(Error::usage(
+                format!("device {device:?}"),
+                "cpu, wgpu or cuda:N",
+            ));
+        }
+    };
+    run(cargo(&format!(
+        "run --package wise-conformance --profile conformance{feature} -- --device {device}"
+    ))
+    .args(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_device_is_a_usage_error() {
+        for arguments in [["--device", "tpu"], ["--gpu", "0"]] {
+            let error = conformance(&arguments.map(str::to_owned)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+    }
+}
