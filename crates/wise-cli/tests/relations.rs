@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 
+use assert_cmd::assert::Assert;
 use common::Bench;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -34,6 +35,14 @@ fn learn(bench: &Bench, out: &str) -> Value {
     serde_json::from_slice(&output.get_output().stdout).unwrap()
 }
 
+/// Two facts, with a map of relations.
+fn edit(bench: &Bench, out: &str, relations: &str) -> Assert {
+    bench.write("facts.jsonl", common::facts(2));
+    let files = ["--edits", "facts.jsonl", "--out", out];
+    let relations = ["--relations", relations];
+    bench.edit(&[&files[..], &relations].concat()).assert()
+}
+
 #[test]
 fn what_was_learnt_is_the_same_twice_and_goes_into_keys_and_patch() {
     let bench = Bench::new();
@@ -44,16 +53,8 @@ fn what_was_learnt_is_the_same_twice_and_goes_into_keys_and_patch() {
     let read = |name: &str| fs::read(bench.path(name)).unwrap();
     assert_eq!(read("a.relations"), read("b.relations"));
 
-    bench.write("facts.jsonl", common::facts(2));
-    let edits = ["--edits", "facts.jsonl", "--out"];
-    bench
-        .edit(&[&edits[..], &["with.wise", "--relations", "a.relations"]].concat())
-        .assert()
-        .success();
-    bench
-        .edit(&[&edits[..], &["without.wise", "--relations", "none"]].concat())
-        .assert()
-        .success();
+    edit(&bench, "with.wise", "a.relations").success();
+    edit(&bench, "without.wise", "none").success();
     let has_map = |name: &str| {
         let bytes = read(name);
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -73,17 +74,7 @@ fn a_map_of_another_model_is_refused() {
     other.write("pairs.jsonl", pairs(4));
     learn(&other, "other.relations");
     fs::copy(other.path("other.relations"), bench.path("other.relations")).unwrap();
-    bench.write("facts.jsonl", common::facts(1));
-    bench
-        .edit(&[
-            "--edits",
-            "facts.jsonl",
-            "--out",
-            "x.wise",
-            "--relations",
-            "other.relations",
-        ])
-        .assert()
+    edit(&bench, "x.wise", "other.relations")
         .code(1)
         .stderr(contains("other.relations was learnt on").and(contains("hint: ")));
 }
@@ -100,17 +91,7 @@ fn files_without_pairs_or_that_are_no_map_are_refused() {
     assert!(!bench.path("a.relations").exists());
 
     bench.write("junk.relations", "not a map");
-    bench.write("facts.jsonl", common::facts(1));
-    bench
-        .edit(&[
-            "--edits",
-            "facts.jsonl",
-            "--out",
-            "x.wise",
-            "--relations",
-            "junk.relations",
-        ])
-        .assert()
+    edit(&bench, "x.wise", "junk.relations")
         .code(1)
         .stderr(contains("is not a reader of relations").and(contains("hint: ")));
 }
