@@ -52,6 +52,10 @@ pub enum Command {
     /// From prompts and their rephrasings a small linear map is learnt which puts prompts that ask for the same close
     /// together, whatever their words. `wise edit` and `wise eval` take it with --relations. smollm2 has one on board.
     Relations(RelationsArgs),
+    /// Write a model as a Hugging Face folder, for programs that know nothing of wise
+    ///
+    /// In f32, whatever file the model came from: transformers, vLLM and the converters of llama.cpp read it.
+    Export(ExportArgs),
     /// Show versions, devices, cache folder and memory
     Doctor,
 }
@@ -148,6 +152,15 @@ pub struct RelationsArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The folder to write the unedited model to; it must not exist
+    #[arg(long, value_name = "DIR")]
+    pub base: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,8 @@ pub enum Error {
     NoPairs(PathBuf),
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
+    #[error("{} exists, expected a folder to be made", .0.display())]
+    FolderExists(PathBuf),
 }
 
 impl Error {
@@ -82,6 +84,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::EarlierInRaw => Some("ask with --prompt-format chat".to_owned()),
+            Self::FolderExists(_) => Some("give another folder, or remove this one".to_owned()),
             Self::NoPairs(_) => Some(
                 "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),
             ),

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Report(args) => command::report::run(args, output),
         Command::Compare(args) => command::compare::run(args, output),
         Command::Relations(args) => command::relations::run(args, output),
+        Command::Export(args) => command::export::run(args, output),
         Command::Doctor => {
             command::doctor::run(output);
             Ok(())

@@ -48,6 +48,6 @@ pub use overlay::{Adapters, LayerAdapter, LowRank, Overlay};
 pub use prompt::{Answered, Prompt, PromptFormat};
 pub use source::{
     ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,
-    TensorSource, cache_dir, expected_tensors, is_cached, open,
+    TensorSource, cache_dir, expected_tensors, is_cached, open, write_folder,
 };
 pub use wise_tensor::DeviceName;

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod edit;
 pub mod editor;
 pub mod eval;
+pub mod export;
 pub mod relations;
 pub mod report;
 pub mod table;

@@ -21,6 +21,7 @@ use tokenizers::Tokenizer;
 
 pub use chat::{ChatTemplate, Message};
 pub use fetch::{cache_dir, is_cached};
+pub use huggingface::write_folder;
 pub(crate) use map::hex;
 pub use report::{LoadReport, Misshaped, expected_tensors};
 

@@ -1,6 +1,7 @@
 //! A model in a folder, as Hugging Face's transformers writes it.
 
 mod config;
+mod export;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
+pub use self::export::write_folder;
 use self::tensors::FolderTensors;
 use super::map::io_error;
 use super::{ChatTemplateSource, ModelFiles, Report};

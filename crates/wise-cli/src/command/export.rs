@@ -1,0 +1,38 @@
+//! `wise export`: a model for programs that know nothing of wise.
+
+use serde::Serialize;
+
+use crate::args::ExportArgs;
+use crate::error::{Error, Result};
+use crate::output::{LoadBar, Output};
+
+#[derive(Debug, Serialize)]
+struct Exported {
+    folder: String,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs, output: Output) -> Result<()> {
+    if args.base.exists() {
+        return Err(Error::FolderExists(args.base.clone()));
+    }
+    let mut bar = LoadBar::new();
+    let mut files = wise_model::open(&args.model.model, &mut |p| bar.update(p))?;
+    let written = wise_model::write_folder(&mut files, None, &args.base, &mut |p| bar.update(p));
+    bar.finish();
+    written?;
+    let weights = args.base.join("model.safetensors");
+    let bytes = std::fs::metadata(&weights).map_err(|e| Error::read(&weights, e))?;
+    let exported = Exported {
+        folder: args.base.display().to_string(),
+        bytes: bytes.len(),
+    };
+    let text = format!(
+        "{} ({:.0} MB of weights)",
+        exported.folder,
+        exported.bytes as f64 / 1e6
+    );
+    output.data(&exported, &text);
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! A model as a folder in the Hugging Face layout, whatever file it came from.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, View};
+use serde_json::{Value as Json, json};
+
+use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
+use crate::{Config, Error, Family, Result, RopeScaling};
+
+/// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32,
+/// of which `replaced` names one to be written with other values. Nothing is under `folder` until all of it is there;
+/// the folder must not exist.
+///
+/// # Errors
+/// [`Error::Io`], or if a weight cannot be read; [`Error::Malformed`] if the replaced weight is none of the model's or
+/// has another size.
+pub fn write_folder(
+    files: &mut ModelFiles,
+    replaced: Option<(&str, &[f32])>,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
+    check_replaced(&files.config, replaced, folder)?;
+    let io = |source| Error::Io {
+        action: "write",
+        path: folder.to_owned(),
+        source,
+    };
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if folder.exists() {
+        return Err(io(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let beside = tempfile::TempDir::new_in(parent).map_err(io)?;
+    // Unlike the temporary folder around it, one that others may read.
+    let whole = beside.path().join("model");
+    std::fs::create_dir(&whole).map_err(io)?;
+    for (name, json) in [
+        ("config.json", configuration(&files.config, &files.eos)),
+        ("generation_config.json", json!({"eos_token_id": files.eos})),
+        ("tokenizer_config.json", tokenizer_settings(files)),
+    ] {
+        let text = format!("{json:#}\n");
+        std::fs::write(whole.join(name), text).map_err(io)?;
+    }
+    let tokenizer = whole.join("tokenizer.json");
+    let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
+    files.tokenizer.save(tokenizer, true).map_err(failed)?;
+
+    let weights = whole.join("model.safetensors");
+    let writer = Writer {
+        source: RefCell::new(files.tensors.as_mut()),
+        replaced,
+        progress: RefCell::new(progress),
+        done: Cell::new(0),
+        total: expected_tensors(&files.config).len(),
+        failed: RefCell::new(None),
+    };
+    let written = writer.write(&files.config, &weights);
+    if let Some(error) = writer.failed.take() {
+        return Err(error);
+    }
+    written.map_err(io)?;
+    // safetensors writes for its owner alone.
+    let readable = std::fs::metadata(whole.join("config.json")).map_err(io)?;
+    std::fs::set_permissions(&weights, readable.permissions()).map_err(io)?;
+    std::fs::rename(&whole, folder).map_err(io)
+}
+
+fn check_replaced(config: &Config, replaced: Option<(&str, &[f32])>, path: &Path) -> Result<()> {
+    let Some((name, values)) = replaced else {
+        return Ok(());
+    };
+    let known = expected_tensors(config)
+        .into_iter()
+        .find(|(n, _)| n == name);
+    let expected = known.map_or(0, |(_, shape)| shape.iter().product::<usize>());
+    if values.len() == expected {
+        return Ok(());
+    }
+    Err(Error::Malformed {
+        path: path.to_owned(),
+        format: "Hugging Face folder",
+        detail: format!(
+            "{name} would have {} values, expected {expected}",
+            values.len()
+        ),
+    })
+}
+
+/// Weights on their way into a file, one in memory at a time.
+struct Writer<'a> {
+    source: RefCell<&'a mut dyn TensorSource>,
+    replaced: Option<(&'a str, &'a [f32])>,
+    progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
+    done: Cell<usize>,
+    total: usize,
+    /// Why a weight could not be read: [`View::data`] cannot fail.
+    failed: RefCell<Option<Error>>,
+}
+
+impl Writer<'_> {
+    fn write(&self, config: &Config, path: &Path) -> std::io::Result<()> {
+        let views = expected_tensors(config).into_iter().map(|(name, shape)| {
+            let view = Weight {
+                writer: self,
+                name: name.clone(),
+                shape,
+            };
+            (name, view)
+        });
+        let header = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        safetensors::serialize_to_file(views, Some(header), path).map_err(std::io::Error::other)?;
+        std::fs::File::open(path)?.sync_all()
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        (self.progress.borrow_mut())(Progress::Loading {
+            tensor: name,
+            done: self.done.get(),
+            total: self.total,
+        });
+        self.done.set(self.total.min(self.done.get() + 1));
+        match self.replaced {
+            Some((replaced, values)) if replaced == name => Ok(values.to_vec()),
+            _ => self.source.borrow_mut().read(name),
+        }
+    }
+}
+
+struct Weight<'a, 'b> {
+    writer: &'a Writer<'b>,
+    name: String,
+    shape: Vec<usize>,
+}
+
+impl View for Weight<'_, '_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.writer.values(&self.name) {
+            Ok(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Err(error) => {
+                self.writer.failed.borrow_mut().get_or_insert(error);
+                Cow::default()
+            }
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}
+
+fn configuration(config: &Config, eos: &[u32]) -> Json {
+    let (architecture, model_type) = match config.family {
+        Family::Llama => ("LlamaForCausalLM", "llama"),
+        Family::Mistral => ("MistralForCausalLM", "mistral"),
+        Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
+    };
+    let mut json = json!({
+        "architectures": [architecture],
+        "model_type": model_type,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.ffn_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": config.rope_scaling.map(rope_scaling),
+        "max_position_embeddings": config.context,
+        "hidden_act": "silu",
+        "tie_word_embeddings": config.tied_head,
+        "torch_dtype": "float32",
+        "eos_token_id": eos,
+    });
+    match config.family {
+        Family::Llama => json["attention_bias"] = config.qkv_bias.into(),
+        Family::Mistral => json["sliding_window"] = json!(config.sliding_window),
+        Family::Qwen2 => {}
+    }
+    json
+}
+
+fn rope_scaling(scaling: RopeScaling) -> Json {
+    match scaling {
+        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context,
+        } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_context,
+        }),
+    }
+}
+
+fn tokenizer_settings(files: &ModelFiles) -> Json {
+    let mut json = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": files.config.context,
+    });
+    let text = |id: &u32| files.tokenizer.id_to_token(*id);
+    if let Some(eos) = files.eos.first().and_then(text) {
+        json["eos_token"] = eos.into();
+    }
+    if let Some(chat) = &files.chat_template {
+        json["chat_template"] = chat.template.clone().into();
+        if let Some(bos) = &chat.bos_token {
+            json["bos_token"] = bos.clone().into();
+        }
+        if let Some(eos) = &chat.eos_token {
+            json["eos_token"] = eos.clone().into();
+        }
+    }
+    json
+}
