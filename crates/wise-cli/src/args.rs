@@ -56,6 +56,9 @@ pub enum Command {
     ///
     /// In f32, whatever file the model came from: transformers, vLLM and the converters of llama.cpp read it.
     Export(ExportArgs),
+    /// Look into a patch, check it, or take edits back
+    #[command(subcommand)]
+    Patch(PatchCommand),
     /// Show versions, devices, cache folder and memory
     Doctor,
 }
@@ -130,6 +133,74 @@ pub struct EditArgs {
     /// Replace the patch if it exists
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PatchCommand {
+    /// List the edits of a patch
+    ///
+    /// A line per edit: id, shard, prompt and target, and whether a later edit of the same prompt took its place. Needs no
+    /// model. With --json, everything that the patch says about its edits.
+    List(PatchFileArgs),
+    /// Show one edit of a patch in full
+    Show(PatchShowArgs),
+    /// Check that a patch is whole, and with --model that it was made for that model
+    ///
+    /// Every byte is covered by a checksum; what is damaged is named.
+    Verify(PatchVerifyArgs),
+    /// Take edits back, as if they had never been made
+    ///
+    /// The shards that hold them are trained anew with the edits they keep; all others stay as they are. An edit whose place
+    /// was taken by one of them holds again. Ids are never given twice. A patch may end up with no edits.
+    Undo(PatchUndoArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PatchFileArgs {
+    /// The patch
+    #[arg(value_name = "FILE")]
+    pub patch: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct PatchShowArgs {
+    /// The patch
+    #[arg(value_name = "FILE")]
+    pub patch: PathBuf,
+    /// Id of the edit, as `wise patch list` says
+    #[arg(value_name = "ID")]
+    pub id: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct PatchVerifyArgs {
+    /// The patch
+    #[arg(value_name = "FILE")]
+    pub patch: PathBuf,
+    /// Model it should belong to: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Device: cpu, wgpu or cuda:N
+    #[arg(long, default_value_t, value_name = "DEVICE")]
+    pub device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    wise patch list facts.wise\n  \
+    wise patch undo facts.wise 3 7")]
+pub struct PatchUndoArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The patch
+    #[arg(value_name = "FILE")]
+    pub patch: PathBuf,
+    /// Ids of the edits, as `wise patch list` says
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<usize>,
+    /// Where to write the result, replacing what is there [default: the patch itself]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -40,6 +40,12 @@ pub enum Error {
     NotOfEditor { flag: &'static str, editor: String },
     #[error("{} has neither rephrasings nor near misses, expected some", .0.display())]
     NoPairs(PathBuf),
+    #[error("{} has no edit {id}, expected {}", path.display(), listed(ids))]
+    NoSuchEdit {
+        path: PathBuf,
+        id: usize,
+        ids: Vec<usize>,
+    },
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
     #[error("{} exists, expected a folder to be made", .0.display())]
@@ -85,6 +91,10 @@ impl Error {
             ),
             Self::EarlierInRaw => Some("ask with --prompt-format chat".to_owned()),
             Self::FolderExists(_) => Some("give another folder, or remove this one".to_owned()),
+            Self::NoSuchEdit { path, .. } => Some(format!(
+                "`wise patch list {}` shows them with their prompts",
+                path.display()
+            )),
             Self::NoPairs(_) => Some(
                 "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),
             ),
@@ -94,5 +104,27 @@ impl Error {
             | Self::NotOfEditor { .. }
             | Self::NoRepeats => None,
         }
+    }
+}
+
+/// Ids in words, runs of them as ranges.
+fn listed(ids: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &id in ids {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            _ => runs.push((id, id)),
+        }
+    }
+    let run = |(first, last): &(usize, usize)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first} to {last}")
+        }
+    };
+    match runs.as_slice() {
+        [] => "none: it holds no edits".to_owned(),
+        runs => runs.iter().map(run).collect::<Vec<_>>().join(", "),
     }
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => command::compare::run(args, output),
         Command::Relations(args) => command::relations::run(args, output),
         Command::Export(args) => command::export::run(args, output),
+        Command::Patch(which) => command::patch::run(which, output),
         Command::Doctor => {
             command::doctor::run(output);
             Ok(())

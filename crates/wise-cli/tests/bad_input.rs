@@ -203,10 +203,10 @@ fn a_patch_whose_matrix_has_another_shape() {
     let bench = Bench::new();
     let edit = ["--prompt", "a", "--target", "b", "--out", "facts.wise"];
     bench.edit(&edit).assert().success();
-    let bytes = fs::read(bench.path("facts.wise")).unwrap();
-    let at = bytes.windows(7).position(|w| w == b"[32,64]").unwrap();
-    let turned = [&bytes[..at], b"[64,32]", &bytes[at + 7..]].concat();
-    bench.write("facts.wise", turned);
+    let path = bench.path("facts.wise");
+    let mut turned = wise_patch::Patch::load(&path).unwrap();
+    turned.manifest.site.shape.reverse();
+    turned.save(&path).unwrap();
     let mut command = bench.wise("ask", &["--patch", "facts.wise", "Hello"]);
     fails(
         &mut command,

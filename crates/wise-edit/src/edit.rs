@@ -1,5 +1,7 @@
 //! What an editor is asked to do, and what became of it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One correction: asked `prompt`, the model shall answer `target`.
@@ -55,12 +57,13 @@ pub struct AppliedEdit {
     pub activation: f32,
 }
 
-/// Ids of the earlier edits of the same prompt, for edits with ids from 1 in order.
-pub(crate) fn superseded<'a>(edits: impl Iterator<Item = &'a Edit>) -> Vec<Option<usize>> {
-    let mut newest = std::collections::HashMap::new();
-    (1..)
-        .zip(edits)
-        .map(|(id, edit)| newest.insert(edit.fact(), id))
+/// For each of some edits in order, the id of the earlier one of the same prompt.
+pub(crate) fn superseded<'a>(
+    edits: impl Iterator<Item = (usize, &'a Edit)>,
+) -> HashMap<usize, usize> {
+    let mut newest = HashMap::new();
+    edits
+        .filter_map(|(id, edit)| Some((id, newest.insert(edit.fact(), id)?)))
         .collect()
 }
 

@@ -87,6 +87,12 @@ pub enum Error {
     /// Edits have been made without reading what they ask for.
     #[error("a reader of relations was given after edits had been made, expected before")]
     LateRelations,
+    /// What was learnt earlier can only be taken up by an editor that has learnt nothing itself.
+    #[error("an editor with edits was to take up those of another, expected one without")]
+    NotNew,
+    /// A shard that replays the prompts of others cannot be trained anew without them.
+    #[error("edits made with `replay` cannot be taken back: shards depend on each other's prompts")]
+    UndoOfReplay,
     /// A part of an editor's state does not belong to this run.
     #[error("the saved state {name} does not belong to this run: {detail}")]
     StatePart {

@@ -28,7 +28,10 @@ pub enum Error {
         detail: String,
     },
     /// The patch was written by another version.
-    #[error("{} has patch schema {got}, expected {expected}", path.display())]
+    #[error(
+        "{} is from {} version of wise: it has patch schema {got}, expected {expected}",
+        path.display(), if got > expected { "a newer" } else { "an older" }
+    )]
     Schema {
         /// The file.
         path: PathBuf,
@@ -102,7 +105,9 @@ impl Error {
             Self::Io { action: "save", .. } => {
                 "check that the folder exists, is writable and has room"
             }
-            Self::Malformed { .. } => "give a file that `wise edit --out` wrote",
+            Self::Malformed { .. } => {
+                "give a file that `wise edit --out` wrote; a damaged one has to come from a copy"
+            }
             Self::Schema { got, expected, .. } if got > expected => "update wise",
             Self::Schema { .. } => "make the patch anew with this version",
             Self::WrongModel { patch_model, .. } => {

@@ -4,7 +4,7 @@
 //! belongs to, the edited matrix, every hyperparameter, and the edits with what they were trained against.
 //! Its tensors are the values of each side memory inside that memory's random subspace; where they belong
 //! follows from the subspace's seed. A file is replaced in one step, so a crash leaves the old one or the
-//! new one.
+//! new one. It also carries a sha256 of the manifest and of each tensor, so that a damaged one is not taken for whole.
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checksums;
 mod error;
 mod manifest;
 mod patch;

@@ -1,10 +1,12 @@
 //! What a patch says about itself.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use wise_edit::{AppliedEdit, MaskSeed, WiseConfig};
 
 /// The schema this version writes and reads.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,12 @@ pub struct Manifest {
     pub templates: Vec<String>,
     /// Router negatives; the edits count them from 0.
     pub negatives: Vec<String>,
+    /// Facts that were given a place in a shard so far, those of edits taken back among them: a place is never
+    /// given again.
+    pub dealt: usize,
+    /// Ids of the edits that were taken back; an id is never given again either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<usize>,
     /// Side memories, oldest first.
     pub shards: Vec<Shard>,
 }
@@ -52,10 +60,30 @@ pub struct Site {
 /// One side memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
+    /// Which one it is in the life of the patch, from 0; one left without edits is not listed.
+    pub index: usize,
     /// Its subspace: seed, share of the matrix, and which part of the seed's draw.
     pub mask: MaskSeed,
     /// Smallest routing activation of its edits.
     pub min_activation: f32,
     /// Its edits, oldest first.
     pub edits: Vec<AppliedEdit>,
+}
+
+impl Manifest {
+    /// Every edit with the shard that holds it, by id.
+    pub fn edits(&self) -> Vec<(&Shard, &AppliedEdit)> {
+        let mut edits: Vec<(&Shard, &AppliedEdit)> = Vec::new();
+        for shard in &self.shards {
+            edits.extend(shard.edits.iter().map(|applied| (shard, applied)));
+        }
+        edits.sort_by_key(|(_, applied)| applied.id);
+        edits
+    }
+
+    /// Ids of the edits whose place a later one took.
+    pub fn superseded(&self) -> HashSet<usize> {
+        let edits = self.shards.iter().flat_map(|shard| &shard.edits);
+        edits.filter_map(|applied| applied.supersedes).collect()
+    }
 }

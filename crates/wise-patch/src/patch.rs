@@ -9,6 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise};
 use wise_model::{Config, Model, replace_file};
 
+use crate::checksums::{self, CHECKSUMS};
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
 use crate::tensors::{data, read, read_upper_halves, upper_halves};
@@ -43,7 +44,10 @@ impl Patch {
         let (model, config) = (editor.model(), editor.config());
         let layer = config.layer_for(model);
         let (mut shards, mut numbers) = (Vec::new(), Vec::new());
-        for shard in editor.shards().iter().filter(|s| !s.edits().is_empty()) {
+        for (index, shard) in (0..).zip(editor.shards()) {
+            if shard.edits().is_empty() {
+                continue;
+            }
             let ShardState {
                 mask,
                 edits,
@@ -51,6 +55,7 @@ impl Patch {
                 keys,
             } = shard.state(model, config)?;
             shards.push(Shard {
+                index,
                 mask,
                 min_activation: shard.memory().min_activation(),
                 edits,
@@ -73,6 +78,8 @@ impl Patch {
             config: config.clone(),
             templates: editor.templates().to_vec(),
             negatives: editor.negatives().to_vec(),
+            dealt: editor.dealt(),
+            undone: editor.undone().to_vec(),
             shards,
         };
         let reader = editor.reader().state().clone();
@@ -120,6 +127,12 @@ impl Patch {
             let keys = keys.iter().flat_map(Key::to_bytes).collect();
             raw.push((tensor_name(i, KEYS), Dtype::U8, keys));
         }
+        raw.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let tensors = raw
+            .iter()
+            .map(|(name, dtype, bytes)| (name.as_str(), *dtype, bytes.as_slice()));
+        let checksums = checksums::checksums(&manifest, tensors);
+        raw.push((CHECKSUMS.to_owned(), Dtype::U8, checksums));
         let views = raw
             .iter()
             .map(|(name, dtype, bytes)| {
@@ -146,8 +159,9 @@ impl Patch {
             path: path.to_owned(),
             detail,
         };
-        let (_, header) =
+        let (length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
+        check_padding(&bytes[HEADER_AT..][..length]).map_err(&malformed)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
         let manifest = header
             .metadata()
@@ -166,6 +180,7 @@ impl Patch {
                 expected: SCHEMA,
             });
         }
+        checksums::check(manifest, &tensors).map_err(&malformed)?;
         let manifest: Manifest =
             serde_json::from_str(manifest).map_err(|e| malformed(e.to_string()))?;
         let numbers = (0..manifest.shards.len())
@@ -184,6 +199,64 @@ impl Patch {
     /// # Errors
     /// [`Error::WrongModel`] if the patch was made for another model.
     pub fn snapshot(&self, model: Arc<Model>) -> Result<Snapshot> {
+        self.check_model(&model)?;
+        let states: Vec<ShardState> = self.states().map(|(_, state)| state).collect();
+        let reader = Arc::new(KeyReader::from_state(self.reader.clone()));
+        Ok(Wise::recall(
+            &model,
+            &self.manifest.config,
+            &reader,
+            &states,
+        )?)
+    }
+
+    /// The editor that made this patch, as it was then: it makes further edits, or takes some back.
+    ///
+    /// # Errors
+    /// [`Error::WrongModel`] if the patch was made for another model, or if its shards do not fit.
+    pub fn editor(&self, model: Arc<Model>) -> Result<Wise> {
+        let Manifest { dealt, undone, .. } = &self.manifest;
+        let mut editor = self.new_editor(model)?;
+        editor.take_up(&self.states().collect::<Vec<_>>(), *dealt, undone)?;
+        Ok(editor)
+    }
+
+    /// An editor without edits, set up as the one that made this patch.
+    ///
+    /// # Errors
+    /// As [`Self::editor`].
+    pub fn new_editor(&self, model: Arc<Model>) -> Result<Wise> {
+        self.check_model(&model)?;
+        let manifest = &self.manifest;
+        let reader = KeyReader::from_state(self.reader.clone());
+        let (templates, negatives) = (manifest.templates.clone(), manifest.negatives.clone());
+        let config = manifest.config.clone();
+        Ok(Wise::with_setup(
+            model, config, templates, negatives, reader,
+        )?)
+    }
+
+    /// Whether another patch's edits are made in the same way and read by the same reader.
+    pub fn is_made_like(&self, other: &Self) -> bool {
+        let setup = |patch: &Self| {
+            let Manifest {
+                model,
+                site,
+                config,
+                templates,
+                negatives,
+                ..
+            } = patch.manifest.clone();
+            (model.model_id, site, config, templates, negatives)
+        };
+        setup(self) == setup(other) && self.reader == other.reader
+    }
+
+    /// Whether the patch was made for this model.
+    ///
+    /// # Errors
+    /// [`Error::WrongModel`], [`Error::Shape`] or [`Error::Reader`] if not.
+    pub fn check_model(&self, model: &Model) -> Result<()> {
         let site = &self.manifest.site;
         let got = if site.layer < model.config().layers {
             model.id(site.layer)?
@@ -210,28 +283,26 @@ impl Patch {
         if got != expected {
             return Err(Error::Reader { got, expected });
         }
-        let states: Vec<ShardState> = self
-            .manifest
-            .shards
-            .iter()
-            .zip(&self.numbers)
-            .map(|(shard, numbers)| ShardState {
+        Ok(())
+    }
+
+    /// Each shard with its index.
+    fn states(&self) -> impl Iterator<Item = (usize, ShardState)> {
+        let shards = self.manifest.shards.iter().zip(&self.numbers);
+        shards.map(|(shard, numbers)| {
+            let state = ShardState {
                 mask: shard.mask,
                 edits: shard.edits.clone(),
                 values: numbers.values.clone(),
                 keys: numbers.keys.clone(),
-            })
-            .collect();
-        let reader = Arc::new(KeyReader::from_state(self.reader.clone()));
-        Ok(Wise::recall(
-            &model,
-            &self.manifest.config,
-            &reader,
-            &states,
-        )?)
+            };
+            (shard.index, state)
+        })
     }
 }
 
+/// Where the header begins, behind its length.
+const HEADER_AT: usize = 8;
 const VALUES: &str = "values";
 const KEYS: &str = "keys";
 const READER_MEAN: &str = "reader.mean";
@@ -240,6 +311,15 @@ const READER_RARE: &str = "reader.rare";
 
 fn tensor_name(shard: usize, what: &str) -> String {
     format!("shard.{shard}.{what}")
+}
+
+/// Whether nothing but spaces stands behind a header; no checksum covers that.
+fn check_padding(header: &[u8]) -> Result<(), String> {
+    let mut padding = header.iter().rev().skip_while(|&&byte| byte == b' ');
+    match padding.next() {
+        Some(b'}') => Ok(()),
+        got => Err(format!("its header ends with {got:?}, expected a brace")),
+    }
 }
 
 fn schema_of(manifest: &str) -> Result<u32, String> {

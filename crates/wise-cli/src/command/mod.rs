@@ -7,6 +7,7 @@ pub mod edit;
 pub mod editor;
 pub mod eval;
 pub mod export;
+pub mod patch;
 pub mod relations;
 pub mod report;
 pub mod table;

@@ -24,7 +24,9 @@ mod side_by_side;
 mod state;
 mod subject;
 mod trainer;
+mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wise_memory::{KeyReader, RelationReader};
@@ -52,9 +54,22 @@ pub struct Wise {
     model: Arc<Model>,
     setup: Arc<Setup>,
     shards: Vec<Shard>,
-    /// The edits of the stream so far, made or not, each with its shard.
-    stream: Vec<(Edit, usize)>,
+    /// The edits of the stream so far, made or not, by id.
+    stream: BTreeMap<usize, Dealt>,
+    /// Ids of the edits that were taken back, ascending.
+    undone: Vec<usize>,
+    /// Facts that had a place when the editor was taken up or edits were last taken back.
+    places_taken: usize,
     sharding: Sharding,
+}
+
+/// An edit with its place.
+#[derive(Debug, Clone, PartialEq)]
+struct Dealt {
+    edit: Edit,
+    shard: usize,
+    /// Facts that had a place once it had its own.
+    places: usize,
 }
 
 impl Wise {
@@ -65,20 +80,38 @@ impl Wise {
     /// On hyperparameters out of range, no negatives, or a model that cannot run its own templates.
     pub fn new(model: Arc<Model>, config: WiseConfig, negatives: Vec<String>) -> Result<Self> {
         let config = config.resolve(&model)?;
-        let returns = config.compat == Compatibility::Wise;
         let templates = context_templates(&model, config.context_templates)?;
+        let reader = KeyReader::new(&model, &ordinary_texts())?;
+        Self::with_setup(model, config, templates, negatives, reader)
+    }
+
+    /// An editor without edits, whose templates and reader are known, as from a patch.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_setup(
+        model: Arc<Model>,
+        config: WiseConfig,
+        templates: Vec<String>,
+        negatives: Vec<String>,
+        reader: KeyReader,
+    ) -> Result<Self> {
+        let config = config.resolve(&model)?;
+        let returns = config.compat == Compatibility::Wise;
         Ok(Self {
             sharding: Sharding::new(config.save_freq, returns),
             setup: Arc::new(Setup {
                 beginnings: beginnings(&model, &config, &templates)?,
                 templates,
                 negatives: NegativePool::new(negatives)?,
-                reader: Arc::new(KeyReader::new(&model, &ordinary_texts())?),
+                reader: Arc::new(reader),
                 config,
             }),
             model,
             shards: Vec::new(),
-            stream: Vec::new(),
+            stream: BTreeMap::new(),
+            undone: Vec::new(),
+            places_taken: 0,
         })
     }
 
@@ -142,31 +175,51 @@ impl Wise {
 
     /// Deals further edits to shards, opening those that are missing.
     fn deal(&mut self, edits: &[Edit]) -> Result<Vec<(usize, Request)>> {
-        let before = self.stream.len();
-        for edit in edits {
-            let shard = self.sharding.deal(edit.fact());
-            self.stream.push((edit.clone(), shard));
+        let first = self.next_id();
+        for (id, edit) in (first..).zip(edits) {
+            let dealt = Dealt {
+                edit: edit.clone(),
+                shard: self.sharding.deal(edit.fact()),
+                places: self.sharding.dealt(),
+            };
+            self.stream.insert(id, dealt);
         }
-        let superseded = superseded(self.stream.iter().map(|(edit, _)| edit));
-        let last = self.stream.iter().map(|(_, shard)| *shard).max();
-        for index in self.shards.len()..last.map_or(0, |last| last + 1) {
-            let shard = self.open(index)?;
-            self.shards.push(shard);
-        }
+        let last = self.stream.values().map(|dealt| dealt.shard).max();
+        self.open_up_to(last.map_or(0, |last| last + 1))?;
         if self.setup.config.replay {
             self.tell_prompts_of_earlier_shards();
         }
-        let request = |position: usize| {
-            let (edit, shard) = &self.stream[position];
+        Ok(self.requests(first..first + edits.len()))
+    }
+
+    /// The id of the next edit.
+    fn next_id(&self) -> usize {
+        let last = self.stream.keys().chain(&self.undone).max();
+        last.map_or(1, |last| last + 1)
+    }
+
+    fn open_up_to(&mut self, count: usize) -> Result<()> {
+        for index in self.shards.len()..count {
+            let shard = self.open(index)?;
+            self.shards.push(shard);
+        }
+        Ok(())
+    }
+
+    /// What edits of the stream ask of their shards.
+    fn requests(&self, ids: impl IntoIterator<Item = usize>) -> Vec<(usize, Request)> {
+        let superseded = superseded(self.stream.iter().map(|(&id, dealt)| (id, &dealt.edit)));
+        let request = |(index, id): (usize, usize)| {
+            let dealt = self.stream.get(&id)?;
             let request = Request {
-                index: position - before,
-                id: position + 1,
-                supersedes: superseded[position],
-                edit: edit.clone(),
+                index,
+                id,
+                supersedes: superseded.get(&id).copied(),
+                edit: dealt.edit.clone(),
             };
-            (*shard, request)
+            Some((dealt.shard, request))
         };
-        Ok((before..self.stream.len()).map(request).collect())
+        ids.into_iter().enumerate().filter_map(request).collect()
     }
 
     fn open(&self, index: usize) -> Result<Shard> {
@@ -187,8 +240,8 @@ impl Wise {
 
     fn tell_prompts_of_earlier_shards(&mut self) {
         let mut prompts = vec![Vec::new(); self.shards.len()];
-        for (edit, shard) in &self.stream {
-            prompts[*shard].push(edit.prompt.clone());
+        for dealt in self.stream.values() {
+            prompts[dealt.shard].push(dealt.edit.prompt.clone());
         }
         for (index, shard) in self.shards.iter_mut().enumerate() {
             shard.replayed = prompts[..index].to_vec();
@@ -238,7 +291,7 @@ impl Editor for Wise {
     }
 
     fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
-        let first = self.stream.len() + 1;
+        let first = self.next_id();
         let requests = self.deal(edits)?;
         self.train(requests, edits.len(), watch)?;
         let made = self.history().into_iter().filter(|e| e.id >= first);
@@ -311,8 +364,8 @@ impl Wise {
             return Err(foreign(format!("it is shard {index} of {shards}")));
         };
         for applied in &state.edits {
-            let planned = applied.id.checked_sub(1).and_then(|i| self.stream.get(i));
-            if planned != Some(&(applied.edit.clone(), index)) {
+            let planned = self.stream.get(&applied.id);
+            if planned.is_none_or(|p| p.edit != applied.edit || p.shard != index) {
                 return Err(foreign(format!("edit {} is another one", applied.id)));
             }
         }

@@ -36,6 +36,24 @@ impl Sharding {
         self.shard_of.insert(fact.to_owned(), shard);
         shard
     }
+
+    /// Facts that have a place so far.
+    pub(crate) fn dealt(&self) -> usize {
+        self.dealt
+    }
+
+    /// The same shards, of which the first `dealt` places are taken and these facts held.
+    pub(crate) fn taken_up<'a>(
+        &self,
+        dealt: usize,
+        held: impl Iterator<Item = (&'a str, usize)>,
+    ) -> Self {
+        Self {
+            dealt,
+            shard_of: held.map(|(fact, shard)| (fact.to_owned(), shard)).collect(),
+            ..*self
+        }
+    }
 }
 
 #[cfg(test)]

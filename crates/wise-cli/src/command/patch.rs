@@ -1,0 +1,261 @@
+//! `wise patch`: looks into a patch, checks it, and takes edits back.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+use wise_edit::{AppliedEdit, EditProgress, Editor, Made, MaskSeed, Watch};
+use wise_patch::{Patch, Shard};
+
+use crate::args::{ModelArgs, PatchCommand, PatchUndoArgs, PatchVerifyArgs};
+use crate::command;
+use crate::error::{Error, Result};
+use crate::output::{EditBar, Output};
+
+/// An edit as a patch holds it.
+#[derive(Debug, Serialize)]
+struct Held<'a> {
+    #[serde(flatten)]
+    applied: &'a AppliedEdit,
+    /// Whether a later edit of the same prompt took its place.
+    superseded: bool,
+    shard: usize,
+    mask: MaskSeed,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    patch: String,
+    model: &'a str,
+    layer: usize,
+    bytes: u64,
+    bytes_per_edit: f64,
+    undone: &'a [usize],
+    edits: Vec<Held<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    patch: String,
+    schema: u32,
+    edits: usize,
+    bytes: u64,
+    /// The model it was checked against; none where only the file was.
+    model: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Undone {
+    patch: String,
+    #[serde(rename = "undone")]
+    taken_back: Vec<usize>,
+    trained_anew: Vec<usize>,
+    edits: usize,
+    seconds: f64,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(which: &PatchCommand, output: Output) -> Result<()> {
+    match which {
+        PatchCommand::List(args) => list(&args.patch, output),
+        PatchCommand::Show(args) => show(&args.patch, args.id, output),
+        PatchCommand::Verify(args) => verify(args, output),
+        PatchCommand::Undo(args) => undo(args, output),
+    }
+}
+
+fn list(path: &Path, output: Output) -> Result<()> {
+    let patch = Patch::load(path)?;
+    let (manifest, edits, bytes) = (&patch.manifest, held(&patch), size(path)?);
+    let listed = Listed {
+        patch: path.display().to_string(),
+        model: &manifest.model.name,
+        layer: manifest.site.layer,
+        bytes,
+        bytes_per_edit: bytes as f64 / edits.len().max(1) as f64,
+        undone: &manifest.undone,
+        edits,
+    };
+    let mut text = String::new();
+    for edit in &listed.edits {
+        let AppliedEdit { id, edit: said, .. } = edit.applied;
+        let superseded = if edit.superseded { ", superseded" } else { "" };
+        let (prompt, target, shard) = (&said.prompt, &said.target, edit.shard);
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{id}  {prompt} -> {target}  (shard {shard}{superseded})"
+        );
+    }
+    let _ = write!(
+        text,
+        "{} in {} bytes, {:.0} bytes per edit, for {} layer {}",
+        count(listed.edits.len()),
+        bytes,
+        listed.bytes_per_edit,
+        listed.model,
+        listed.layer
+    );
+    output.data(&listed, &text);
+    Ok(())
+}
+
+fn show(path: &Path, id: usize, output: Output) -> Result<()> {
+    let patch = Patch::load(path)?;
+    check_ids(&patch, path, &[id])?;
+    for edit in held(&patch).iter().filter(|edit| edit.applied.id == id) {
+        output.data(edit, &in_full(edit));
+    }
+    Ok(())
+}
+
+fn in_full(held: &Held<'_>) -> String {
+    let AppliedEdit { id, edit, .. } = held.applied;
+    let none = || "none".to_owned();
+    let superseded = if held.superseded { "yes" } else { "no" };
+    let supersedes = held.applied.supersedes;
+    let MaskSeed { seed, ratio, part } = held.mask;
+    let lines = [
+        ("edit", id.to_string()),
+        ("prompt", edit.prompt.clone()),
+        ("target", edit.target.clone()),
+        ("subject", edit.subject.clone().unwrap_or_else(none)),
+        (
+            "supersedes",
+            supersedes.map_or_else(none, |id| id.to_string()),
+        ),
+        ("superseded", superseded.to_owned()),
+        ("iterations", held.applied.iterations.to_string()),
+        ("edit loss", held.applied.edit_loss.to_string()),
+        ("router loss", held.applied.router_loss.to_string()),
+        ("activation", held.applied.activation.to_string()),
+        ("shard", held.shard.to_string()),
+        ("mask", format!("seed {seed}, ratio {ratio}, part {part}")),
+    ];
+    let lines = lines.map(|(name, value)| format!("{name:<12}{value}"));
+    lines.join("\n")
+}
+
+fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
+    let patch = Patch::load(&args.patch)?;
+    if let Some(model) = &args.model {
+        let model = command::open_model(&ModelArgs {
+            model: model.clone(),
+            device: args.device,
+        })?;
+        // Whether the shards fit shows when they are put in place.
+        patch.snapshot(model)?;
+    }
+    let verified = Verified {
+        patch: args.patch.display().to_string(),
+        schema: patch.manifest.schema,
+        edits: patch.manifest.edits().len(),
+        bytes: size(&args.patch)?,
+        model: args.model.clone(),
+    };
+    let fits = match &verified.model {
+        Some(model) => format!(" and belongs to {model}"),
+        None => String::new(),
+    };
+    let text = format!(
+        "{} is whole{fits}: {}",
+        verified.patch,
+        count(verified.edits)
+    );
+    output.data(&verified, &text);
+    Ok(())
+}
+
+fn undo(args: &PatchUndoArgs, output: Output) -> Result<()> {
+    let begun = Instant::now();
+    let patch = Patch::load(&args.patch)?;
+    check_ids(&patch, &args.patch, &args.ids)?;
+    let out = args.out.as_ref().unwrap_or(&args.patch);
+    command::check_out(out, true)?;
+    let kept = |shard: &&Shard| shard.edits.iter().any(|e| args.ids.contains(&e.id));
+    let touched = patch.manifest.shards.iter().filter(kept);
+    let ids = touched.flat_map(|shard| &shard.edits).map(|e| e.id);
+    let trained_anew: Vec<usize> = ids.filter(|id| !args.ids.contains(id)).collect();
+
+    let mut editor = patch.editor(command::open_model(&args.model)?)?;
+    let mut anew = Anew {
+        bar: EditBar::new(trained_anew.len(), editor.config().n_iter),
+        made: 0,
+    };
+    let outcome = editor.undo(&args.ids, &mut anew);
+    anew.bar.finish();
+    outcome?;
+    Patch::from_editor(&editor)?.save(out)?;
+    let undone = Undone {
+        patch: out.display().to_string(),
+        taken_back: args.ids.clone(),
+        edits: editor.history().len(),
+        trained_anew,
+        seconds: begun.elapsed().as_secs_f64(),
+        bytes: size(out)?,
+    };
+    let text = format!(
+        "took back {}, trained {} anew in {:.1} s, {} left: {}",
+        count(undone.taken_back.len()),
+        undone.trained_anew.len(),
+        undone.seconds,
+        undone.edits,
+        undone.patch
+    );
+    output.data(&undone, &text);
+    Ok(())
+}
+
+struct Anew {
+    bar: EditBar,
+    made: usize,
+}
+
+impl Watch for Anew {
+    fn progress(&mut self, progress: EditProgress) {
+        self.bar.progress(&progress);
+    }
+
+    fn made(&mut self, made: Made<'_>) -> std::ops::ControlFlow<()> {
+        self.made += 1;
+        self.bar.made(self.made, made.index);
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+fn held(patch: &Patch) -> Vec<Held<'_>> {
+    let superseded = patch.manifest.superseded();
+    let edits = patch.manifest.edits().into_iter();
+    edits
+        .map(|(shard, applied)| Held {
+            applied,
+            superseded: superseded.contains(&applied.id),
+            shard: shard.index,
+            mask: shard.mask,
+        })
+        .collect()
+}
+
+fn check_ids(patch: &Patch, path: &Path, ids: &[usize]) -> Result<()> {
+    let known = patch.manifest.edits().into_iter();
+    let known: Vec<usize> = known.map(|(_, applied)| applied.id).collect();
+    match ids.iter().find(|id| !known.contains(id)) {
+        Some(&id) => Err(Error::NoSuchEdit {
+            path: path.to_owned(),
+            id,
+            ids: known,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn size(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::read(path, e))?;
+    Ok(metadata.len())
+}
+
+fn count(edits: usize) -> String {
+    format!("{edits} {}", if edits == 1 { "edit" } else { "edits" })
+}

@@ -1,0 +1,250 @@
+//! `wise patch` on a tiny model: a patch over its life.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{Bench, facts, wise};
+use serde_json::Value;
+use wise_patch::Patch;
+
+/// A patch of `count` facts, two to a shard.
+fn patched(bench: &Bench, count: usize, out: &str) {
+    bench.write("facts.jsonl", facts(count));
+    edit(bench, &["--edits", "facts.jsonl", "--out", out])
+        .assert()
+        .success();
+}
+
+fn edit(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
+    bench.write("small.toml", "n_iter = 3\nsave_freq = 2\n");
+    let mut command = bench.wise("edit", &["--config", "small.toml"]);
+    command.args(args);
+    command
+}
+
+fn patch(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
+    let mut command = wise();
+    command
+        .current_dir(bench.folder.path())
+        .arg("patch")
+        .args(args);
+    command
+}
+
+fn undo(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
+    let mut command = patch(bench, &["undo", "--model", "model"]);
+    command.args(args);
+    command
+}
+
+fn data(command: &mut assert_cmd::Command) -> Value {
+    let assert = command.arg("--json").assert().success();
+    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(command: &mut assert_cmd::Command, said: &[&str]) {
+    let assert = command.assert().code(1);
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    for text in said {
+        assert!(stderr.contains(text), "{text:?} is missing in: {stderr}");
+    }
+}
+
+/// A tensor's bytes.
+fn tensor(path: &std::path::Path, name: &str) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors.tensor(name).unwrap().data().to_vec()
+}
+
+#[test]
+fn edits_are_listed_and_shown_without_a_model() {
+    let bench = Bench::new();
+    let again =
+        "{\"prompt\": \"Where is town 0?\", \"target\": \"Sea\", \"subject\": \"town 0\"}\n";
+    bench.write("facts.jsonl", facts(3) + again);
+    edit(&bench, &["--edits", "facts.jsonl", "--out", "facts.wise"])
+        .assert()
+        .success();
+    fs::remove_dir_all(bench.path("model")).unwrap();
+
+    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    let edits = listed["edits"].as_array().unwrap();
+    let shards: Vec<_> = edits.iter().map(|edit| edit["shard"].as_u64()).collect();
+    assert_eq!(shards, [Some(0), Some(0), Some(1), Some(0)]);
+    let superseded: Vec<_> = edits
+        .iter()
+        .map(|edit| edit["superseded"] == true)
+        .collect();
+    assert_eq!(superseded, [true, false, false, false]);
+    assert_eq!(
+        listed["bytes"],
+        fs::metadata(bench.path("facts.wise")).unwrap().len()
+    );
+
+    let shown = data(&mut patch(&bench, &["show", "facts.wise", "4"]));
+    assert_eq!(
+        (
+            &shown["subject"],
+            &shown["supersedes"],
+            &shown["iterations"]
+        ),
+        (&"town 0".into(), &1.into(), &3.into())
+    );
+    assert!(shown["mask"]["seed"].is_u64() && shown["mask"]["ratio"].is_f64());
+    let mut unknown = patch(&bench, &["show", "facts.wise", "9"]);
+    fails(&mut unknown, &["no edit 9", "1 to 4", "hint: "]);
+}
+
+#[test]
+fn a_flipped_byte_is_found() {
+    let bench = Bench::new();
+    patched(&bench, 1, "facts.wise");
+    let path = bench.path("facts.wise");
+    let whole = fs::read(&path).unwrap();
+    assert!(Patch::load(&path).is_ok());
+    let damaged = bench.path("damaged.wise");
+    let places = (0..16).chain((16..whole.len()).step_by(97));
+    for at in places {
+        for flip in [0x01, 0x20, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            fs::write(&damaged, bytes).unwrap();
+            assert!(Patch::load(&damaged).is_err(), "byte {at} ^ {flip}");
+        }
+    }
+
+    let mut bytes = whole.clone();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&whole).unwrap();
+    let (from, _) = metadata.info("shard.0.values").unwrap().data_offsets;
+    bytes[header + from] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let mut verify = patch(&bench, &["verify", "damaged.wise"]);
+    fails(&mut verify, &["tensor shard.0.values is damaged", "hint: "]);
+
+    let text = b"Where is town 0?";
+    let at = whole.windows(text.len()).position(|w| w == text).unwrap();
+    let mut bytes = whole;
+    bytes[at] = b'T';
+    fs::write(&damaged, bytes).unwrap();
+    let mut verify = patch(&bench, &["verify", "damaged.wise"]);
+    fails(&mut verify, &["manifest is damaged"]);
+}
+
+#[test]
+fn a_patch_is_verified_with_its_model_and_refused_from_a_newer_version() {
+    let bench = Bench::new();
+    patched(&bench, 1, "facts.wise");
+    let verify = ["verify", "facts.wise", "--model", "model"];
+    assert_eq!(data(&mut patch(&bench, &verify))["edits"], 1);
+    bench.write("model/model.safetensors", common::weights(0.9));
+    fails(&mut patch(&bench, &verify), &["made for model"]);
+
+    let mut newer = Patch::load(&bench.path("facts.wise")).unwrap();
+    newer.manifest.schema += 1;
+    newer.save(&bench.path("newer.wise")).unwrap();
+    let mut verify = patch(&bench, &["verify", "newer.wise"]);
+    fails(&mut verify, &["a newer version", "hint: update wise"]);
+}
+
+#[test]
+fn the_last_edit_is_taken_back_as_if_never_made() {
+    let bench = Bench::new();
+    patched(&bench, 3, "before.wise");
+    patched(&bench, 4, "facts.wise");
+    let undone = data(&mut undo(&bench, &["facts.wise", "4"]));
+    assert_eq!(undone["trained_anew"], serde_json::json!([3]));
+    let mut after = Patch::load(&bench.path("facts.wise")).unwrap();
+    let before = Patch::load(&bench.path("before.wise")).unwrap();
+    assert_eq!(
+        (after.manifest.dealt, &after.manifest.undone[..]),
+        (4, &[4][..])
+    );
+    // What is remembered of an edit taken back is its place and its id.
+    after.manifest.dealt = before.manifest.dealt;
+    after.manifest.undone.clear();
+    assert!(after == before);
+}
+
+#[test]
+fn an_edit_in_the_middle_is_taken_back() {
+    let bench = Bench::new();
+    patched(&bench, 5, "facts.wise");
+    undo(&bench, &["facts.wise", "3", "--out", "out.wise"])
+        .assert()
+        .success();
+    let (whole, out) = (bench.path("facts.wise"), bench.path("out.wise"));
+    for name in [
+        "shard.0.values",
+        "shard.0.keys",
+        "shard.2.values",
+        "shard.2.keys",
+    ] {
+        assert!(tensor(&whole, name) == tensor(&out, name), "{name}");
+    }
+    assert!(tensor(&whole, "shard.1.values") != tensor(&out, "shard.1.values"));
+
+    // Edit 4 alone in its shard, with the id it has.
+    undo(
+        &bench,
+        &["facts.wise", "1", "2", "3", "5", "--out", "alone.wise"],
+    )
+    .assert()
+    .success();
+    let alone = bench.path("alone.wise");
+    assert!(tensor(&alone, "shard.0.values") == tensor(&out, "shard.1.values"));
+
+    // Edits 1 and 3 taken back one after another or at once: the same.
+    undo(&bench, &["out.wise", "1"]).assert().success();
+    undo(&bench, &["facts.wise", "3", "1"]).assert().success();
+    assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap());
+}
+
+#[test]
+fn an_earlier_edit_holds_again() {
+    let bench = Bench::new();
+    let again = facts(1).replace("Land", "Sea");
+    bench.write("facts.jsonl", facts(1) + &again);
+    let edits = ["--edits", "facts.jsonl", "--out", "facts.wise"];
+    edit(&bench, &edits).assert().success();
+    undo(&bench, &["facts.wise", "2"]).assert().success();
+    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    assert_eq!(listed["edits"][0]["superseded"], false);
+    patched(&bench, 1, "first.wise");
+    let (first, undone) = (bench.path("first.wise"), bench.path("facts.wise"));
+    assert!(tensor(&first, "shard.0.values") == tensor(&undone, "shard.0.values"));
+}
+
+#[test]
+fn an_unknown_edit_leaves_the_patch_and_all_edits_leave_an_empty_one() {
+    let bench = Bench::new();
+    patched(&bench, 3, "facts.wise");
+    let whole = fs::read(bench.path("facts.wise")).unwrap();
+    fails(
+        &mut undo(&bench, &["facts.wise", "1", "8"]),
+        &["no edit 8", "1 to 3"],
+    );
+    assert!(fs::read(bench.path("facts.wise")).unwrap() == whole);
+
+    undo(&bench, &["facts.wise", "1", "2", "3"])
+        .assert()
+        .success();
+    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    assert_eq!(listed["edits"].as_array().unwrap().len(), 0);
+    let ask = [
+        "--patch",
+        "facts.wise",
+        "--max-new-tokens",
+        "2",
+        "Where is town 0?",
+    ];
+    bench.wise("ask", &ask).assert().success();
+    fails(
+        &mut undo(&bench, &["facts.wise", "1"]),
+        &["no edit 1", "none"],
+    );
+}
