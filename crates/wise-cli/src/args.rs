@@ -127,9 +127,16 @@ pub struct EditArgs {
     /// One edit: the answer it shall have
     #[arg(long, requires = "prompt", value_name = "TEXT")]
     pub target: Option<String>,
-    /// The patch to write
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    /// Go on with this patch: its edits stay, new ones follow, all made the way its own were
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["prompt_format", "compat", "layer", "preset", "config", "negatives", "relations", "seed"]
+    )]
+    pub patch: Option<PathBuf>,
+    /// The patch to write [default: that of --patch]
+    #[arg(long, value_name = "FILE", required_unless_present = "patch")]
+    pub out: Option<PathBuf>,
     /// Replace the patch if it exists
     #[arg(long)]
     pub force: bool,

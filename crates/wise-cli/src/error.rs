@@ -46,6 +46,8 @@ pub enum Error {
         id: usize,
         ids: Vec<usize>,
     },
+    #[error("{} is being edited by another process", .0.display())]
+    Locked(PathBuf),
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
     #[error("{} exists, expected a folder to be made", .0.display())]
@@ -95,6 +97,7 @@ impl Error {
                 "`wise patch list {}` shows them with their prompts",
                 path.display()
             )),
+            Self::Locked(_) => Some("wait until it is done, or give another --out".to_owned()),
             Self::NoPairs(_) => Some(
                 "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),
             ),

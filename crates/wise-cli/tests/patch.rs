@@ -248,3 +248,45 @@ fn an_unknown_edit_leaves_the_patch_and_all_edits_leave_an_empty_one() {
         &["no edit 1", "none"],
     );
 }
+
+#[test]
+fn edits_made_in_two_goes_are_those_made_in_one() {
+    let bench = Bench::new();
+    patched(&bench, 5, "whole.wise");
+    patched(&bench, 3, "facts.wise");
+    let (all, first) = (facts(5), facts(3));
+    bench.write("more.jsonl", &all[first.len()..]);
+    let more = ["--edits", "more.jsonl", "--patch", "facts.wise"];
+    bench.wise("edit", &more).assert().success();
+    let (whole, facts) = (bench.path("whole.wise"), bench.path("facts.wise"));
+    assert!(fs::read(whole).unwrap() == fs::read(facts).unwrap());
+
+    let mut other = bench.wise("edit", &more);
+    other.args(["--seed", "3"]).assert().code(2);
+}
+
+#[test]
+fn an_id_is_never_given_twice() {
+    let bench = Bench::new();
+    patched(&bench, 3, "facts.wise");
+    undo(&bench, &["facts.wise", "3"]).assert().success();
+    let one = ["--prompt", "a", "--target", "b", "--patch", "facts.wise"];
+    bench.wise("edit", &one).assert().success();
+    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    assert_eq!(listed["edits"][2]["id"], 4);
+    assert_eq!(listed["edits"][2]["shard"], 1);
+}
+
+#[test]
+fn a_patch_is_edited_by_one_process_at_a_time() {
+    let bench = Bench::new();
+    patched(&bench, 1, "facts.wise");
+    let held = fs::File::create(bench.path("facts.wise.lock")).unwrap();
+    held.lock().unwrap();
+    let one = ["--prompt", "a", "--target", "b", "--patch", "facts.wise"];
+    let said = ["being edited by another process", "hint: "];
+    fails(&mut bench.wise("edit", &one), &said);
+    fails(&mut undo(&bench, &["facts.wise", "1"]), &said);
+    drop(held);
+    bench.wise("edit", &one).assert().success();
+}

@@ -36,19 +36,14 @@ struct Done {
 /// Runs the command.
 pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let edits = requested(args)?;
-    let hyperparameters = config::resolve(&args.config, &args.model.model)?;
-    let negatives = config::negatives(&args.config, &hyperparameters)?;
-    command::check_out(&args.out, args.force)?;
-    let model = command::open_model(&args.model)?;
-    let relations = config::relations(&args.config, &hyperparameters, &model)?;
-    let mut editor = Wise::new(model, hyperparameters, negatives)?;
-    if let Some(relations) = relations {
-        editor = editor.with_relations(relations)?;
-    }
+    let out = args.out.as_ref().or(args.patch.as_ref());
+    let out = out.cloned().unwrap_or_default();
+    let _lock = command::lock(&out)?;
+    let mut editor = opened(args, &out)?;
 
     let begun = Instant::now();
     let mut saving = Saving {
-        out: &args.out,
+        out: &out,
         bar: EditBar::new(edits.len(), editor.config().n_iter),
         done: Vec::with_capacity(edits.len()),
         failed: None,
@@ -62,12 +57,38 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let mut done = saving.done;
     if outcome.is_err() && !done.is_empty() {
         let (made, of) = (done.len(), edits.len());
-        let out = args.out.display();
+        let out = out.display();
         output::note(&format!("{made} of {of} edits are saved in {out}"));
     }
     outcome?;
     done.sort_by_key(|done| done.applied.id);
-    report(args, &editor, done, begun.elapsed().as_secs_f64(), output)
+    report(
+        args,
+        &out,
+        &editor,
+        done,
+        begun.elapsed().as_secs_f64(),
+        output,
+    )
+}
+
+/// A new editor, or that of the patch to go on with.
+fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
+    if let Some(path) = &args.patch {
+        let patch = Patch::load(path)?;
+        command::check_out(out, args.force || out == path)?;
+        return Ok(patch.editor(command::open_model(&args.model)?)?);
+    }
+    let hyperparameters = config::resolve(&args.config, &args.model.model)?;
+    let negatives = config::negatives(&args.config, &hyperparameters)?;
+    command::check_out(out, args.force)?;
+    let model = command::open_model(&args.model)?;
+    let relations = config::relations(&args.config, &hyperparameters, &model)?;
+    let editor = Wise::new(model, hyperparameters, negatives)?;
+    Ok(match relations {
+        Some(relations) => editor.with_relations(relations)?,
+        None => editor,
+    })
 }
 
 /// Saves the patch after every edit, so that whatever stops the next one loses only that.
@@ -126,6 +147,7 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
 
 fn report(
     args: &EditArgs,
+    out: &Path,
     editor: &Wise,
     edits: Vec<Done>,
     seconds: f64,
@@ -133,12 +155,12 @@ fn report(
 ) -> Result<()> {
     let model = editor.model();
     let layer = editor.config().layer_for(model);
-    let patch_bytes = std::fs::metadata(&args.out)
-        .map_err(|e| Error::read(&args.out, e))?
+    let patch_bytes = std::fs::metadata(out)
+        .map_err(|e| Error::read(out, e))?
         .len();
     let count = edits.len();
     let summary = Summary {
-        patch: args.out.display().to_string(),
+        patch: out.display().to_string(),
         model_id: model.id(layer)?,
         layer,
         prompt_format: editor.config().format_for(model).to_string(),

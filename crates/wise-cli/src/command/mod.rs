@@ -12,6 +12,7 @@ pub mod relations;
 pub mod report;
 pub mod table;
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,4 +46,18 @@ pub fn check_out(path: &Path, force: bool) -> Result<()> {
     };
     tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::write(path, e))?;
     Ok(())
+}
+
+/// Keeps other processes from writing the same patch for as long as the lock lives; it dies with its owner. The lock
+/// is on a file beside the patch, as the patch itself is replaced.
+pub fn lock(out: &Path) -> Result<File> {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().create(true).append(true).open(&name);
+    let file = file.map_err(|e| Error::write(out, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
+        Err(TryLockError::Error(e)) => Err(Error::write(out, e)),
+    }
 }

@@ -170,9 +170,10 @@ fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
 
 fn undo(args: &PatchUndoArgs, output: Output) -> Result<()> {
     let begun = Instant::now();
+    let out = args.out.as_ref().unwrap_or(&args.patch);
+    let _lock = command::lock(out)?;
     let patch = Patch::load(&args.patch)?;
     check_ids(&patch, &args.patch, &args.ids)?;
-    let out = args.out.as_ref().unwrap_or(&args.patch);
     command::check_out(out, true)?;
     let kept = |shard: &&Shard| shard.edits.iter().any(|e| args.ids.contains(&e.id));
     let touched = patch.manifest.shards.iter().filter(kept);
