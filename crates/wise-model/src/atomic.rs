@@ -5,7 +5,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Puts `bytes` under `path`, replacing what is there only once everything is on disk.
+/// Puts `bytes` under `path`, replacing what is there only once everything is on disk, and returns once the name leads to
+/// it there too.
 ///
 /// # Errors
 /// The system's; nothing is left under `path` that was not there before.
@@ -18,6 +19,17 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
+    sync_folder(folder)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Elsewhere folders cannot be opened as files.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

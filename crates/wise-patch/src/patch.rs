@@ -1,10 +1,8 @@
 //! The patch file.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise};
 use wise_model::{Config, Model, replace_file};
@@ -12,7 +10,7 @@ use wise_model::{Config, Model, replace_file};
 use crate::checksums::{self, CHECKSUMS};
 use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
-use crate::tensors::{data, read, read_upper_halves, upper_halves};
+use crate::tensors::{Named, data, file, read, read_upper_halves, upper_halves};
 use crate::{Error, Result};
 
 const MANIFEST_KEY: &str = "wise";
@@ -114,7 +112,7 @@ impl Patch {
         let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
         let halves =
             |name: &str, numbers: &[f32]| (name.to_owned(), Dtype::BF16, upper_halves(numbers));
-        let mut raw: Vec<(String, Dtype, Vec<u8>)> = vec![
+        let mut raw: Vec<Named> = vec![
             f32s(READER_MEAN.to_owned(), &self.reader.mean),
             halves(READER_WHITENING, &self.reader.whitening),
             f32s(READER_RARE.to_owned(), &[self.reader.rare]),
@@ -133,16 +131,7 @@ impl Patch {
             .map(|(name, dtype, bytes)| (name.as_str(), *dtype, bytes.as_slice()));
         let checksums = checksums::checksums(&manifest, tensors);
         raw.push((CHECKSUMS.to_owned(), Dtype::U8, checksums));
-        let views = raw
-            .iter()
-            .map(|(name, dtype, bytes)| {
-                let count = bytes.len() * 8 / dtype.bitsize();
-                let view = TensorView::new(*dtype, vec![count], bytes);
-                Ok((name.as_str(), view.map_err(|e| malformed(e.to_string()))?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([(MANIFEST_KEY.to_owned(), manifest)]);
-        safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(e.to_string()))
+        file(&raw, MANIFEST_KEY, manifest).map_err(malformed)
     }
 
     /// Reads a patch and checks that it is whole.
@@ -234,22 +223,6 @@ impl Patch {
         Ok(Wise::with_setup(
             model, config, templates, negatives, reader,
         )?)
-    }
-
-    /// Whether another patch's edits are made in the same way and read by the same reader.
-    pub fn is_made_like(&self, other: &Self) -> bool {
-        let setup = |patch: &Self| {
-            let Manifest {
-                model,
-                site,
-                config,
-                templates,
-                negatives,
-                ..
-            } = patch.manifest.clone();
-            (model.model_id, site, config, templates, negatives)
-        };
-        setup(self) == setup(other) && self.reader == other.reader
     }
 
     /// Whether the patch was made for this model.

@@ -1,15 +1,13 @@
 //! A reader of relations as a file.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use wise_edit::RelationReader;
 use wise_model::{Model, replace_file};
 
-use crate::tensors::{read, read_upper_halves, upper_halves};
+use crate::tensors::{Named, file, read, read_upper_halves, upper_halves};
 use crate::{Error, Result};
 
 const LAYER: &str = "relations.layer";
@@ -43,17 +41,7 @@ pub fn save_relations(path: &Path, relations: &RelationReader, model: &Model) ->
     };
     let about = serde_json::to_string(&about).map_err(|e| malformed(e.to_string()))?;
     let tensors = relation_tensors(relations);
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, bytes)| {
-            let count = bytes.len() * 8 / dtype.bitsize();
-            let view = TensorView::new(*dtype, vec![count], bytes);
-            Ok((name.as_str(), view.map_err(|e| malformed(e.to_string()))?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let metadata = HashMap::from([(ABOUT.to_owned(), about)]);
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(e.to_string()))?;
+    let bytes = file(&tensors, ABOUT, about).map_err(malformed)?;
     replace_file(path, &bytes).map_err(|source| Error::Io {
         action: "save",
         path: path.to_owned(),
@@ -96,7 +84,7 @@ pub fn relations_from_bytes(path: &Path, bytes: &[u8], model: &Model) -> Result<
     Ok(relations)
 }
 
-pub(crate) fn relation_tensors(relations: &RelationReader) -> [(String, Dtype, Vec<u8>); 3] {
+pub(crate) fn relation_tensors(relations: &RelationReader) -> [Named; 3] {
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
     [
         (

@@ -1,6 +1,26 @@
 //! Tensors of a safetensors file, checked.
 
+use std::collections::HashMap;
+
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+
+/// A tensor of one dimension: its name, type and bytes.
+pub(crate) type Named = (String, Dtype, Vec<u8>);
+
+/// A safetensors file of some tensors and one text of metadata.
+pub(crate) fn file(tensors: &[Named], key: &str, text: String) -> Result<Vec<u8>, String> {
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, bytes)| {
+            let count = bytes.len() * 8 / dtype.bitsize();
+            let view = TensorView::new(*dtype, vec![count], bytes);
+            Ok((name.as_str(), view.map_err(|e| e.to_string())?))
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    let metadata = HashMap::from([(key.to_owned(), text)]);
+    safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
+}
 
 /// Of brain floats all there is.
 pub(crate) fn upper_halves(values: &[f32]) -> Vec<u8> {
