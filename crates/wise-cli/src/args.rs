@@ -184,8 +184,11 @@ pub struct PatchVerifyArgs {
     /// The patch
     #[arg(value_name = "FILE")]
     pub patch: PathBuf,
-    /// Model it should belong to: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file
-    #[arg(long, value_name = "MODEL")]
+    #[arg(
+        long,
+        help = "Model it should belong to: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file",
+        value_name = "MODEL"
+    )]
     pub model: Option<String>,
     /// Device: cpu, wgpu or cuda:N
     #[arg(long, default_value_t, value_name = "DEVICE")]
