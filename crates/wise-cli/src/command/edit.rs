@@ -10,9 +10,10 @@ use wise_edit::{AppliedEdit, Edit, EditProgress, Editor, Made, Watch, Wise};
 use wise_patch::Patch;
 
 use crate::args::EditArgs;
+use crate::command::{self, editor};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::output::{self, EditBar, Output};
-use crate::{command, config};
 
 #[derive(Debug, Serialize)]
 struct Summary {
@@ -83,12 +84,7 @@ fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
     let negatives = config::negatives(&args.config, &hyperparameters)?;
     command::check_out(out, args.force)?;
     let model = command::open_model(&args.model)?;
-    let relations = config::relations(&args.config, &hyperparameters, &model)?;
-    let editor = Wise::new(model, hyperparameters, negatives)?;
-    Ok(match relations {
-        Some(relations) => editor.with_relations(relations)?,
-        None => editor,
-    })
+    editor::wise(model, hyperparameters, negatives, &args.config)
 }
 
 /// Saves the patch after every edit, so that whatever stops the next one loses only that.
@@ -155,9 +151,7 @@ fn report(
 ) -> Result<()> {
     let model = editor.model();
     let layer = editor.config().layer_for(model);
-    let patch_bytes = std::fs::metadata(out)
-        .map_err(|e| Error::read(out, e))?
-        .len();
+    let patch_bytes = command::size(out)?;
     let count = edits.len();
     let summary = Summary {
         patch: out.display().to_string(),

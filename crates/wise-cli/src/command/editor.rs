@@ -101,16 +101,24 @@ impl Chosen {
                 config,
                 negatives,
                 args,
-            } => {
-                let relations = config::relations(&args, &config, &model)?;
-                let editor = Wise::new(model, *config, negatives)?;
-                Box::new(match relations {
-                    Some(relations) => editor.with_relations(relations)?,
-                    None => editor,
-                })
-            }
+            } => Box::new(wise(model, *config, negatives, &args)?),
             Self::Rival(config) => config.open(model)?,
             Self::Retrieval(config) => Box::new(Retrieval::new(model, config)?),
         })
     }
+}
+
+/// A WISE editor without edits, with the reader of relations that the arguments or the program have.
+pub fn wise(
+    model: Arc<Model>,
+    config: WiseConfig,
+    negatives: Vec<String>,
+    args: &ConfigArgs,
+) -> Result<Wise> {
+    let relations = config::relations(args, &config, &model)?;
+    let editor = Wise::new(model, config, negatives)?;
+    Ok(match relations {
+        Some(relations) => editor.with_relations(relations)?,
+        None => editor,
+    })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::args::ExportArgs;
+use crate::command;
 use crate::error::{Error, Result};
 use crate::output::{LoadBar, Output};
 
@@ -19,14 +20,13 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<()> {
     }
     let mut bar = LoadBar::new();
     let mut files = wise_model::open(&args.model.model, &mut |p| bar.update(p))?;
-    let written = wise_model::write_folder(&mut files, None, &args.base, &mut |p| bar.update(p));
+    let written = wise_model::write_folder(&mut files, &args.base, &mut |p| bar.update(p));
     bar.finish();
     written?;
     let weights = args.base.join("model.safetensors");
-    let bytes = std::fs::metadata(&weights).map_err(|e| Error::read(&weights, e))?;
     let exported = Exported {
         folder: args.base.display().to_string(),
-        bytes: bytes.len(),
+        bytes: command::size(&weights)?,
     };
     let text = format!(
         "{} ({:.0} MB of weights)",

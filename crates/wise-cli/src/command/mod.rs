@@ -61,3 +61,9 @@ pub fn lock(out: &Path) -> Result<File> {
         Err(TryLockError::Error(e)) => Err(Error::write(out, e)),
     }
 }
+
+/// Bytes of a file.
+pub fn size(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::read(path, e))?;
+    Ok(metadata.len())
+}

@@ -9,7 +9,7 @@ use wise_edit::{AppliedEdit, EditProgress, Editor, Made, MaskSeed, Watch};
 use wise_patch::{Patch, Shard};
 
 use crate::args::{ModelArgs, PatchCommand, PatchUndoArgs, PatchVerifyArgs};
-use crate::command;
+use crate::command::{self, size};
 use crate::error::{Error, Result};
 use crate::output::{EditBar, Output};
 
@@ -250,11 +250,6 @@ fn check_ids(patch: &Patch, path: &Path, ids: &[usize]) -> Result<()> {
         }),
         None => Ok(()),
     }
-}
-
-fn size(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::read(path, e))?;
-    Ok(metadata.len())
 }
 
 fn count(edits: usize) -> String {

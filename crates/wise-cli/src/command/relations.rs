@@ -39,12 +39,11 @@ pub fn run(args: &RelationsArgs, output: Output) -> Result<()> {
     });
     bar.finish_and_clear();
     wise_patch::save_relations(&args.out, &relations?, &model)?;
-    let bytes = std::fs::metadata(&args.out).map_err(|e| Error::read(&args.out, e))?;
     let learnt = Learnt {
         relations: args.out.display().to_string(),
         layer,
         pairs: sources.iter().map(Vec::len).collect(),
-        bytes: bytes.len(),
+        bytes: command::size(&args.out)?,
     };
     let text = format!(
         "learnt from {} pairs at layer {layer}: {} ({} kB)",

@@ -11,20 +11,16 @@ use serde_json::{Value as Json, json};
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
-/// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32,
-/// of which `replaced` names one to be written with other values. Nothing is under `folder` until all of it is there;
-/// the folder must not exist.
+/// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32.
+/// Nothing is under `folder` until all of it is there; the folder must not exist.
 ///
 /// # Errors
-/// [`Error::Io`], or if a weight cannot be read; [`Error::Malformed`] if the replaced weight is none of the model's or
-/// has another size.
+/// [`Error::Io`], or if a weight cannot be read.
 pub fn write_folder(
     files: &mut ModelFiles,
-    replaced: Option<(&str, &[f32])>,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    check_replaced(&files.config, replaced, folder)?;
     let io = |source| Error::Io {
         action: "write",
         path: folder.to_owned(),
@@ -56,7 +52,6 @@ pub fn write_folder(
     let weights = whole.join("model.safetensors");
     let writer = Writer {
         source: RefCell::new(files.tensors.as_mut()),
-        replaced,
         progress: RefCell::new(progress),
         done: Cell::new(0),
         total: expected_tensors(&files.config).len(),
@@ -73,31 +68,9 @@ pub fn write_folder(
     std::fs::rename(&whole, folder).map_err(io)
 }
 
-fn check_replaced(config: &Config, replaced: Option<(&str, &[f32])>, path: &Path) -> Result<()> {
-    let Some((name, values)) = replaced else {
-        return Ok(());
-    };
-    let known = expected_tensors(config)
-        .into_iter()
-        .find(|(n, _)| n == name);
-    let expected = known.map_or(0, |(_, shape)| shape.iter().product::<usize>());
-    if values.len() == expected {
-        return Ok(());
-    }
-    Err(Error::Malformed {
-        path: path.to_owned(),
-        format: "Hugging Face folder",
-        detail: format!(
-            "{name} would have {} values, expected {expected}",
-            values.len()
-        ),
-    })
-}
-
 /// Weights on their way into a file, one in memory at a time.
 struct Writer<'a> {
     source: RefCell<&'a mut dyn TensorSource>,
-    replaced: Option<(&'a str, &'a [f32])>,
     progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
     done: Cell<usize>,
     total: usize,
@@ -127,10 +100,7 @@ impl Writer<'_> {
             total: self.total,
         });
         self.done.set(self.total.min(self.done.get() + 1));
-        match self.replaced {
-            Some((replaced, values)) if replaced == name => Ok(values.to_vec()),
-            _ => self.source.borrow_mut().read(name),
-        }
+        self.source.borrow_mut().read(name)
     }
 }
 
