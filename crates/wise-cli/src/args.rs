@@ -117,7 +117,7 @@ pub struct EditArgs {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "prompt",
+        required_unless_present_any = ["prompt", "resume"],
         conflicts_with = "prompt"
     )]
     pub edits: Option<PathBuf>,
@@ -134,6 +134,9 @@ pub struct EditArgs {
         conflicts_with_all = ["prompt_format", "compat", "layer", "preset", "config", "negatives", "relations", "seed"]
     )]
     pub patch: Option<PathBuf>,
+    /// Make the edits that an interrupted run has left in --patch
+    #[arg(long, requires = "patch", conflicts_with_all = ["edits", "prompt"])]
+    pub resume: bool,
     /// The patch to write [default: that of --patch]
     #[arg(long, value_name = "FILE", required_unless_present = "patch")]
     pub out: Option<PathBuf>,

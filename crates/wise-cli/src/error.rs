@@ -48,6 +48,8 @@ pub enum Error {
     },
     #[error("{} is being edited by another process", .0.display())]
     Locked(PathBuf),
+    #[error("{} has edits that are not made yet: {}", path.display(), listed(ids))]
+    Unfinished { path: PathBuf, ids: Vec<usize> },
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
     #[error("{} exists, expected a folder to be made", .0.display())]
@@ -97,6 +99,12 @@ impl Error {
                 "`wise patch list {}` shows them with their prompts",
                 path.display()
             )),
+            Self::Unfinished { path, .. } => {
+                let path = path.display();
+                Some(format!(
+                    "`wise edit --patch {path} --resume` makes them, `wise patch undo {path} ID..` drops them"
+                ))
+            }
             Self::Locked(_) => Some("wait until it is done, or give another --out".to_owned()),
             Self::NoPairs(_) => Some(
                 "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),

@@ -310,7 +310,7 @@ fn a_full_disk_leaves_nothing_behind() {
     let left: Vec<_> = fs::read_dir(bench.folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name.to_string_lossy().starts_with(".tmp"))
+        .filter(|name| name.to_string_lossy().contains("unfinished"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }

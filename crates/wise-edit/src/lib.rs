@@ -46,7 +46,7 @@ pub use rivals::{
 };
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
-    Compatibility, Optimizer, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
+    Compatibility, Optimizer, Planned, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
     context_templates, neutral_prompts,
 };
 pub use wise_memory::{

@@ -36,7 +36,7 @@ mod rope;
 mod source;
 mod weights;
 
-pub use atomic::replace_file;
+pub use atomic::{remove_unfinished, replace_file};
 pub use beginnings::Beginnings;
 pub use cache::KvCache;
 pub use config::{Config, Family, RopeScaling};

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use wise_edit::{AppliedEdit, MaskSeed, WiseConfig};
+use wise_edit::{AppliedEdit, MaskSeed, Planned, WiseConfig};
 
-/// The schema this version writes and reads.
-pub const SCHEMA: u32 = 5;
+/// The schema this version writes.
+pub const SCHEMA: u32 = 6;
+/// The oldest schema this version reads.
+pub(crate) const OLDEST: u32 = 5;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Manifest {
     /// Ids of the edits that were taken back; an id is never given again either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<usize>,
+    /// Edits that were asked for and are not made yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Planned>,
     /// Side memories, oldest first.
     pub shards: Vec<Shard>,
 }

@@ -8,7 +8,7 @@ use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise}
 use wise_model::{Config, Model, replace_file};
 
 use crate::checksums::{self, CHECKSUMS};
-use crate::manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
+use crate::manifest::{Manifest, ModelIdentity, OLDEST, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
 use crate::tensors::{Named, data, file, read, read_upper_halves, upper_halves};
 use crate::{Error, Result};
@@ -78,6 +78,7 @@ impl Patch {
             negatives: editor.negatives().to_vec(),
             dealt: editor.dealt(),
             undone: editor.undone().to_vec(),
+            planned: editor.planned(),
             shards,
         };
         let reader = editor.reader().state().clone();
@@ -162,7 +163,7 @@ impl Patch {
                 ))
             })?;
         let schema = schema_of(manifest).map_err(&malformed)?;
-        if schema != SCHEMA {
+        if !(OLDEST..=SCHEMA).contains(&schema) {
             return Err(Error::Schema {
                 path: path.to_owned(),
                 got: schema,
@@ -204,9 +205,9 @@ impl Patch {
     /// # Errors
     /// [`Error::WrongModel`] if the patch was made for another model, or if its shards do not fit.
     pub fn editor(&self, model: Arc<Model>) -> Result<Wise> {
-        let Manifest { dealt, undone, .. } = &self.manifest;
         let mut editor = self.new_editor(model)?;
-        editor.take_up(&self.states().collect::<Vec<_>>(), *dealt, undone)?;
+        let (states, manifest) = (self.states().collect::<Vec<_>>(), &self.manifest);
+        editor.take_up(&states, &manifest.planned, manifest.dealt, &manifest.undone)?;
         Ok(editor)
     }
 

@@ -41,25 +41,30 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let out = out.cloned().unwrap_or_default();
     let _lock = command::lock(&out)?;
     let mut editor = opened(args, &out)?;
+    editor.plan(&edits)?;
+    let planned = editor.planned().len();
+    Patch::from_editor(&editor)?.save(&out)?;
 
     let begun = Instant::now();
     let mut saving = Saving {
         out: &out,
-        bar: EditBar::new(edits.len(), editor.config().n_iter),
-        done: Vec::with_capacity(edits.len()),
+        bar: EditBar::new(planned, editor.config().n_iter),
+        done: Vec::with_capacity(planned),
         failed: None,
     };
-    let outcome = editor.apply(&edits, &mut saving);
+    let outcome = editor.make_planned(&mut saving);
     saving.bar.finish();
     let outcome = saving
         .failed
         .map_or(Ok(()), Err)
         .and(outcome.map_err(Error::from));
     let mut done = saving.done;
-    if outcome.is_err() && !done.is_empty() {
-        let (made, of) = (done.len(), edits.len());
-        let out = out.display();
-        output::note(&format!("{made} of {of} edits are saved in {out}"));
+    if outcome.is_err() {
+        let (made, out) = (done.len(), out.display());
+        output::note(&format!(
+            "{made} of {planned} edits are saved in {out}, and what the others were: \
+             wise edit --patch {out} --resume makes them, wise patch undo {out} ID.. drops them"
+        ));
     }
     outcome?;
     done.sort_by_key(|done| done.applied.id);
@@ -77,6 +82,11 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
 fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
     if let Some(path) = &args.patch {
         let patch = Patch::load(path)?;
+        let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
+        if !ids.is_empty() && !args.resume {
+            let path = path.clone();
+            return Err(Error::Unfinished { path, ids });
+        }
         command::check_out(out, args.force || out == path)?;
         return Ok(patch.editor(command::open_model(&args.model)?)?);
     }

@@ -16,7 +16,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_model::Model;
+use wise_model::{Model, remove_unfinished};
 
 use crate::args::ModelArgs;
 use crate::error::{Error, Result};
@@ -56,7 +56,10 @@ pub fn lock(out: &Path) -> Result<File> {
     let file = File::options().create(true).append(true).open(&name);
     let file = file.map_err(|e| Error::write(out, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            remove_unfinished(out).map_err(|e| Error::write(out, e))?;
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
         Err(TryLockError::Error(e)) => Err(Error::write(out, e)),
     }

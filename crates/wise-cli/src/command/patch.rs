@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use wise_edit::{AppliedEdit, EditProgress, Editor, Made, MaskSeed, Watch};
+use wise_edit::{AppliedEdit, EditProgress, Editor, Made, MaskSeed, Planned, Watch};
 use wise_patch::{Patch, Shard};
 
 use crate::args::{ModelArgs, PatchCommand, PatchUndoArgs, PatchVerifyArgs};
@@ -33,6 +33,8 @@ struct Listed<'a> {
     bytes_per_edit: f64,
     undone: &'a [usize],
     edits: Vec<Held<'a>>,
+    /// Asked for and not made yet.
+    planned: &'a [Planned],
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +79,7 @@ fn list(path: &Path, output: Output) -> Result<()> {
         bytes_per_edit: bytes as f64 / edits.len().max(1) as f64,
         undone: &manifest.undone,
         edits,
+        planned: &manifest.planned,
     };
     let mut text = String::new();
     for edit in &listed.edits {
@@ -87,6 +90,13 @@ fn list(path: &Path, output: Output) -> Result<()> {
         let _ = writeln!(
             text,
             "{id}  {prompt} -> {target}  (shard {shard}{superseded})"
+        );
+    }
+    for Planned { id, edit, shard } in listed.planned {
+        let (prompt, target) = (&edit.prompt, &edit.target);
+        let _ = writeln!(
+            text,
+            "{id}  {prompt} -> {target}  (shard {shard}, not made yet)"
         );
     }
     let _ = write!(
@@ -107,6 +117,13 @@ fn show(path: &Path, id: usize, output: Output) -> Result<()> {
     check_ids(&patch, path, &[id])?;
     for edit in held(&patch).iter().filter(|edit| edit.applied.id == id) {
         output.data(edit, &in_full(edit));
+    }
+    let mut planned = patch.manifest.planned.iter();
+    if let Some(planned) = planned.find(|planned| planned.id == id) {
+        let Planned { edit, shard, .. } = planned;
+        let (prompt, target) = (&edit.prompt, &edit.target);
+        let text = format!("edit {id}, not made yet: {prompt} -> {target}  (shard {shard})");
+        output.data(planned, &text);
     }
     Ok(())
 }
@@ -241,7 +258,9 @@ fn held(patch: &Patch) -> Vec<Held<'_>> {
 
 fn check_ids(patch: &Patch, path: &Path, ids: &[usize]) -> Result<()> {
     let known = patch.manifest.edits().into_iter();
-    let known: Vec<usize> = known.map(|(_, applied)| applied.id).collect();
+    let mut known: Vec<usize> = known.map(|(_, applied)| applied.id).collect();
+    known.extend(patch.manifest.planned.iter().map(|planned| planned.id));
+    known.sort_unstable();
     match ids.iter().find(|id| !known.contains(id)) {
         Some(&id) => Err(Error::NoSuchEdit {
             path: path.to_owned(),

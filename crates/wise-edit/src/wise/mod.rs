@@ -16,6 +16,7 @@ mod near_misses;
 mod negatives;
 #[cfg(test)]
 mod parity;
+mod planned;
 mod replay;
 mod rows;
 mod shard;
@@ -27,16 +28,18 @@ mod trainer;
 mod undo;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use wise_memory::{KeyReader, RelationReader};
-use wise_merge::Shards;
+use wise_merge::{MaskSeed, Shards};
 use wise_model::{Model, PromptFormat};
 
 pub use self::config::{Compatibility, Optimizer, RouteBy, StopRule, WiseConfig};
 use self::context::beginnings;
 pub use self::context::context_templates;
 pub use self::negatives::neutral_prompts;
+pub use self::planned::Planned;
 pub use self::shard::Shard;
 pub use self::state::ShardState;
 
@@ -58,8 +61,6 @@ pub struct Wise {
     stream: BTreeMap<usize, Dealt>,
     /// Ids of the edits that were taken back, ascending.
     undone: Vec<usize>,
-    /// Facts that had a place when the editor was taken up or edits were last taken back.
-    places_taken: usize,
     sharding: Sharding,
 }
 
@@ -68,8 +69,6 @@ pub struct Wise {
 struct Dealt {
     edit: Edit,
     shard: usize,
-    /// Facts that had a place once it had its own.
-    places: usize,
 }
 
 impl Wise {
@@ -111,7 +110,6 @@ impl Wise {
             shards: Vec::new(),
             stream: BTreeMap::new(),
             undone: Vec::new(),
-            places_taken: 0,
         })
     }
 
@@ -173,23 +171,28 @@ impl Wise {
         snapshot(model, config, reader, &shards)
     }
 
-    /// Deals further edits to shards, opening those that are missing.
-    fn deal(&mut self, edits: &[Edit]) -> Result<Vec<(usize, Request)>> {
+    /// Gives edits their ids and their places in shards, opening those that are missing.
+    fn deal(&mut self, edits: &[Edit]) -> Result<Range<usize>> {
         let first = self.next_id();
         for (id, edit) in (first..).zip(edits) {
             let dealt = Dealt {
                 edit: edit.clone(),
                 shard: self.sharding.deal(edit.fact()),
-                places: self.sharding.dealt(),
             };
             self.stream.insert(id, dealt);
         }
+        self.open_all()?;
+        Ok(first..first + edits.len())
+    }
+
+    /// Opens every shard that an edit of the stream has its place in.
+    fn open_all(&mut self) -> Result<()> {
         let last = self.stream.values().map(|dealt| dealt.shard).max();
         self.open_up_to(last.map_or(0, |last| last + 1))?;
         if self.setup.config.replay {
             self.tell_prompts_of_earlier_shards();
         }
-        Ok(self.requests(first..first + edits.len()))
+        Ok(())
     }
 
     /// The id of the next edit.
@@ -199,8 +202,14 @@ impl Wise {
     }
 
     fn open_up_to(&mut self, count: usize) -> Result<()> {
+        let config = &self.setup.config;
+        let shards = Shards {
+            seed: config.seed,
+            ratio: config.mask_ratio,
+            overlap: config.mask_overlap,
+        };
         for index in self.shards.len()..count {
-            let shard = self.open(index)?;
+            let shard = self.open(shards.mask(index as u32)?)?;
             self.shards.push(shard);
         }
         Ok(())
@@ -222,16 +231,12 @@ impl Wise {
         ids.into_iter().enumerate().filter_map(request).collect()
     }
 
-    fn open(&self, index: usize) -> Result<Shard> {
-        let config = &self.setup.config;
-        let shards = Shards {
-            seed: config.seed,
-            ratio: config.mask_ratio,
-            overlap: config.mask_overlap,
-        };
+    fn open(&self, mask: MaskSeed) -> Result<Shard> {
         Ok(Shard {
-            matrix: self.model.site_weight(config.layer_for(&self.model))?,
-            mask: shards.mask(index as u32)?,
+            matrix: self
+                .model
+                .site_weight(self.setup.config.layer_for(&self.model))?,
+            mask,
             edits: Vec::new(),
             keys: Vec::new(),
             replayed: Vec::new(),
@@ -291,10 +296,10 @@ impl Editor for Wise {
     }
 
     fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
-        let first = self.next_id();
-        let requests = self.deal(edits)?;
+        let ids = self.deal(edits)?;
+        let requests = self.requests(ids.clone());
         self.train(requests, edits.len(), watch)?;
-        let made = self.history().into_iter().filter(|e| e.id >= first);
+        let made = self.history().into_iter().filter(|e| ids.contains(&e.id));
         Ok(made.cloned().collect())
     }
 
@@ -304,7 +309,8 @@ impl Editor for Wise {
         parts: Vec<StatePart>,
         watch: &mut dyn Watch,
     ) -> Result<()> {
-        let mut requests = self.deal(stream)?;
+        let ids = self.deal(stream)?;
+        let mut requests = self.requests(ids);
         for part in parts {
             self.restore(&part)?;
         }

@@ -1,18 +1,19 @@
 //! An editor taken up from a file, and edits taken back.
 
 use crate::edit::superseded;
-use crate::wise::{Dealt, Shard, ShardState, Wise};
+use crate::wise::{Dealt, Planned, Shard, ShardState, Wise};
 use crate::{Error, Result, Watch};
 
 impl Wise {
-    /// Takes up what an earlier editor of the same setup has learnt: its shards with their indices, the facts it
-    /// had given a place, and the ids of the edits it had taken back. The editor must be new.
+    /// Takes up what an earlier editor of the same setup has learnt: its shards with their indices, the edits it had
+    /// planned, the facts it had given a place, and the ids of the edits it had taken back. The editor must be new.
     ///
     /// # Errors
     /// [`Error::NotNew`] if it has edits, or if the shards do not fit the model.
     pub fn take_up(
         &mut self,
         shards: &[(usize, ShardState)],
+        planned: &[Planned],
         dealt: usize,
         undone: &[usize],
     ) -> Result<()> {
@@ -20,23 +21,28 @@ impl Wise {
             return Err(Error::NotNew);
         }
         let places = dealt.div_ceil(self.setup.config.save_freq);
+        let indices = shards.iter().map(|(index, _)| *index);
+        let indices = indices.chain(planned.iter().map(|planned| planned.shard));
+        if let Some(index) = indices.filter(|index| *index >= places).max() {
+            let detail = format!("it is shard {index} of {places}");
+            let name = format!("shard {index}");
+            return Err(Error::StatePart { name, detail });
+        }
+        for planned in planned {
+            let (edit, shard) = (planned.edit.clone(), planned.shard);
+            self.stream.insert(planned.id, Dealt { edit, shard });
+        }
         for (index, state) in shards {
-            if *index >= places {
-                let detail = format!("it is shard {index} of {places}");
-                let name = format!("shard {index}");
-                return Err(Error::StatePart { name, detail });
-            }
-            self.open_up_to(index + 1)?;
-            self.shards[*index] = Shard::from_state(&self.model, &self.setup.config, state)?;
             for applied in &state.edits {
-                let edit = applied.edit.clone();
-                let taken_up = Dealt {
-                    edit,
-                    shard: *index,
-                    places: dealt,
-                };
-                self.stream.insert(applied.id, taken_up);
+                let (edit, shard) = (applied.edit.clone(), *index);
+                self.stream.insert(applied.id, Dealt { edit, shard });
             }
+        }
+        self.open_all()?;
+        for (index, state) in shards {
+            let replayed = std::mem::take(&mut self.shards[*index].replayed);
+            self.shards[*index] = Shard::from_state(&self.model, &self.setup.config, state)?;
+            self.shards[*index].replayed = replayed;
         }
         self.undone = undone.to_vec();
         self.hold_places(dealt);
@@ -48,43 +54,44 @@ impl Wise {
         &self.undone
     }
 
-    /// Facts that were given a place in a shard up to the newest edit made, those of edits taken back among them.
+    /// Facts that were given a place in a shard so far, those of edits taken back among them.
     pub fn dealt(&self) -> usize {
-        let made = self.shards.iter().flat_map(|shard| &shard.edits);
-        let newest = made.map(|applied| applied.id).max();
-        let dealt = newest.and_then(|id| self.stream.get(&id));
-        dealt.map_or(0, |dealt| dealt.places).max(self.places_taken)
+        self.sharding.dealt()
     }
 
     /// Takes edits back. Each shard that held one is trained anew from nothing with the edits it keeps, which
-    /// have the ids they had, so it becomes what these give alone; the values of other shards stay as they are.
-    /// `watch` counts the edits trained anew. If it fails, the editor is of no further use.
+    /// have the ids they had, so it becomes what these give alone; the values of other shards stay as they are. An edit
+    /// that was only planned is dropped. `watch` counts the edits trained anew. If it fails, the editor is of no further
+    /// use.
     ///
     /// # Errors
-    /// [`Error::NoSuchEdit`] if an edit was not made or has been taken back, [`Error::UndoOfReplay`] where shards
+    /// [`Error::NoSuchEdit`] if an edit was not asked for or has been taken back, [`Error::UndoOfReplay`] where shards
     /// are not independent, or if the training fails.
     pub fn undo(&mut self, ids: &[usize], watch: &mut dyn Watch) -> Result<()> {
         if self.setup.config.replay {
             return Err(Error::UndoOfReplay);
         }
-        let mut touched = ids
+        if let Some(&id) = ids.iter().find(|id| !self.stream.contains_key(id)) {
+            return Err(Error::NoSuchEdit { id });
+        }
+        let mut touched: Vec<usize> = ids
             .iter()
-            .map(|&id| self.shard_of(id))
-            .collect::<Result<Vec<usize>>>()?;
+            .filter_map(|&id| self.shard_of(id).ok())
+            .collect();
         touched.sort_unstable();
         touched.dedup();
-        self.places_taken = self.dealt();
         self.stream.retain(|id, _| !ids.contains(id));
         self.undone.extend(ids);
         self.undone.sort_unstable();
         self.undone.dedup();
-        self.hold_places(self.places_taken);
+        self.hold_places(self.dealt());
 
         let mut kept = Vec::new();
         for &index in &touched {
             let made = self.shards[index].edits.iter().map(|applied| applied.id);
             kept.extend(made.filter(|id| !ids.contains(id)));
-            self.shards[index] = self.open(index)?;
+            let mask = self.shards[index].mask;
+            self.shards[index] = self.open(mask)?;
         }
         let edits = kept.len();
         let requests = self.requests(kept);
@@ -93,7 +100,6 @@ impl Wise {
     }
 
     fn hold_places(&mut self, dealt: usize) {
-        self.places_taken = dealt;
         let held = self.stream.values();
         let held = held.map(|dealt| (dealt.edit.fact(), dealt.shard));
         self.sharding = self.sharding.taken_up(dealt, held);
