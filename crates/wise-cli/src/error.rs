@@ -46,6 +46,12 @@ pub enum Error {
         id: usize,
         ids: Vec<usize>,
     },
+    #[error("{} is signed by {got}, expected {expected}", path.display())]
+    NotSignedBy {
+        path: PathBuf,
+        got: String,
+        expected: String,
+    },
     #[error("{} is being edited by another process", .0.display())]
     Locked(PathBuf),
     #[error("{} has edits that are not made yet: {}", path.display(), listed(ids))]
@@ -111,6 +117,7 @@ impl Error {
             ),
             Self::Read { .. }
             | Self::Config { .. }
+            | Self::NotSignedBy { .. }
             | Self::NoSuchPreset(_)
             | Self::NotOfEditor { .. }
             | Self::NoRepeats => None,

@@ -5,20 +5,9 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, wise};
+use common::{Bench, fails, wise};
 use predicates::prelude::*;
 use serde_json::json;
-
-/// Runs a command that must fail with all of `said` on standard error.
-#[track_caller]
-fn fails(command: &mut assert_cmd::Command, said: &[&str]) {
-    let assert = command.assert().code(1);
-    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(stderr.starts_with("error: "), "{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "{text:?} is missing in: {stderr}");
-    }
-}
 
 fn ask(bench: &Bench) -> assert_cmd::Command {
     bench.wise("ask", &["--max-new-tokens", "1", "Hello"])

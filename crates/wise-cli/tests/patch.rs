@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, facts, wise};
+use common::{Bench, facts, fails, wise};
 use serde_json::Value;
 use wise_patch::Patch;
 
@@ -42,15 +42,6 @@ fn undo(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
 fn data(command: &mut assert_cmd::Command) -> Value {
     let assert = command.arg("--json").assert().success();
     serde_json::from_slice(&assert.get_output().stdout).unwrap()
-}
-
-#[track_caller]
-fn fails(command: &mut assert_cmd::Command, said: &[&str]) {
-    let assert = command.assert().code(1);
-    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    for text in said {
-        assert!(stderr.contains(text), "{text:?} is missing in: {stderr}");
-    }
 }
 
 /// A tensor's bytes.

@@ -3,6 +3,8 @@
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use crate::signature::SIGNATURE;
+
 /// The tensor that holds them: `[1 + tensors, 32]` bytes, of the manifest and then of each tensor by name.
 pub(crate) const CHECKSUMS: &str = "sha256";
 
@@ -21,21 +23,21 @@ pub(crate) fn checksums<'a>(
     all
 }
 
-/// Whether a file says what was written; the error names what was changed.
-pub(crate) fn check(manifest: &str, tensors: &SafeTensors<'_>) -> Result<(), String> {
+/// The checksums of a file that says what was written; the error names what was changed.
+pub(crate) fn check<'a>(manifest: &str, tensors: &'a SafeTensors<'_>) -> Result<&'a [u8], String> {
     let expected = tensors.tensor(CHECKSUMS);
     let expected = expected.map_err(|_| format!("got no tensor {CHECKSUMS}, expected one"))?;
-    let (expected, mut names) = (expected.data(), tensors.names());
-    names.retain(|name| *name != CHECKSUMS);
+    let (checksums, mut names) = (expected.data(), tensors.names());
+    names.retain(|name| ![CHECKSUMS, SIGNATURE].contains(name));
     names.sort_unstable();
-    let (got, count) = (expected.len(), (names.len() + 1) * LENGTH);
+    let (got, count) = (checksums.len(), (names.len() + 1) * LENGTH);
     if got != count {
         return Err(format!(
             "its checksums are {got} bytes, expected {count}: {LENGTH} of the manifest and of each tensor"
         ));
     }
     let damaged = |what: &str| format!("{what} is damaged: its checksum is another one");
-    let mut expected = expected.chunks_exact(LENGTH);
+    let mut expected = checksums.chunks_exact(LENGTH);
     if expected.next() != Some(&of_manifest(manifest)) {
         return Err(damaged("its manifest"));
     }
@@ -45,7 +47,7 @@ pub(crate) fn check(manifest: &str, tensors: &SafeTensors<'_>) -> Result<(), Str
             return Err(damaged(&format!("its tensor {name}")));
         }
     }
-    Ok(())
+    Ok(checksums)
 }
 
 fn of_manifest(manifest: &str) -> [u8; LENGTH] {

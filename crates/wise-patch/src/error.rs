@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Conflict;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -72,6 +74,23 @@ pub enum Error {
         /// How wide the model's hidden states are.
         expected: usize,
     },
+    /// The file holds no key of the kind asked for.
+    #[error("{} does not hold {kind} Ed25519 key in PEM", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Which kind, with its article.
+        kind: &'static str,
+    },
+    /// Patches whose memories cannot stand side by side.
+    #[error("the patches cannot be stacked: {0}")]
+    NotAlike(String),
+    /// A patch with edits that are not made yet cannot be stacked.
+    #[error("a patch has edits that are not made yet, such as {0:?}")]
+    Unfinished(String),
+    /// Patches that give the same prompts different targets.
+    #[error("the patches disagree on {}", disagreements(.0))]
+    Conflicts(Vec<Conflict>),
     /// The file is no reader of relations, or a damaged one.
     #[error("{} is not a reader of relations: {detail}", path.display())]
     Relations {
@@ -115,6 +134,13 @@ impl Error {
                     "use --model {patch_model}, or edit this model anew"
                 ));
             }
+            Self::Key {
+                kind: "a public", ..
+            } => "`openssl pkey -in private.pem -pubout -out public.pem` makes one",
+            Self::Key { .. } => "`openssl genpkey -algorithm ed25519 -out private.pem` makes one",
+            Self::NotAlike(_) => "make the edits of one anew with the setup of the other",
+            Self::Unfinished(_) => "make them with `wise edit --resume`, or drop them",
+            Self::Conflicts(_) => "give --on-conflict first or last, or take one of the edits back",
             Self::Relations { .. } => "give a file that `wise relations --out` wrote",
             Self::RelationsOfOtherModel { .. } => "learn one on this model with `wise relations`",
             Self::Model(error) => return error.hint(),
@@ -122,4 +148,17 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn disagreements(conflicts: &[Conflict]) -> String {
+    let one = |conflict: &Conflict| {
+        let targets = conflict.targets.iter();
+        let targets = targets.map(|(patch, target)| format!("{target:?} in patch {}", patch + 1));
+        format!(
+            "{:?}: {}",
+            conflict.prompt,
+            targets.collect::<Vec<_>>().join(", ")
+        )
+    };
+    conflicts.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -20,13 +20,20 @@
 //! ```
 
 mod checksums;
+mod compact;
+mod diff;
 mod error;
 mod manifest;
 mod patch;
 mod relations;
+mod signature;
+mod stack;
 mod tensors;
 
+pub use diff::{Difference, Setting};
 pub use error::{Error, Result};
 pub use manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
 pub use patch::Patch;
 pub use relations::{relations_from_bytes, save_relations};
+pub use signature::{PublicKey, SecretKey};
+pub use stack::{Conflict, OnConflict, Stacked};

@@ -86,6 +86,15 @@ impl Manifest {
         edits
     }
 
+    /// The edits whose place no later one took, by id.
+    pub fn holding(&self) -> Vec<&AppliedEdit> {
+        let superseded = self.superseded();
+        let edits = self.edits().into_iter().map(|(_, applied)| applied);
+        edits
+            .filter(|applied| !superseded.contains(&applied.id))
+            .collect()
+    }
+
     /// Ids of the edits whose place a later one took.
     pub fn superseded(&self) -> HashSet<usize> {
         let edits = self.shards.iter().flat_map(|shard| &shard.edits);

@@ -8,9 +8,11 @@ use wise_edit::{Editor, Key, KeyReader, ReaderState, ShardState, Snapshot, Wise}
 use wise_model::{Config, Model, replace_file};
 
 use crate::checksums::{self, CHECKSUMS};
+use crate::compact::is_bf16;
 use crate::manifest::{Manifest, ModelIdentity, OLDEST, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
-use crate::tensors::{Named, data, file, read, read_upper_halves, upper_halves};
+use crate::signature::{PublicKey, SIGNATURE, SecretKey, Signature};
+use crate::tensors::{Named, data, file, read, read_any, read_upper_halves, upper_halves};
 use crate::{Error, Result};
 
 const MANIFEST_KEY: &str = "wise";
@@ -21,16 +23,17 @@ pub struct Patch {
     /// What the patch says about itself.
     pub manifest: Manifest,
     /// What read the edits' keys.
-    reader: ReaderState,
+    pub(crate) reader: ReaderState,
     /// Per shard, its numbers.
-    numbers: Vec<Numbers>,
+    pub(crate) numbers: Vec<Numbers>,
+    signature: Option<Signature>,
 }
 
 /// See [`ShardState`].
 #[derive(Debug, Clone, PartialEq)]
-struct Numbers {
-    values: Vec<f32>,
-    keys: Vec<Key>,
+pub(crate) struct Numbers {
+    pub(crate) values: Vec<f32>,
+    pub(crate) keys: Vec<Key>,
 }
 
 impl Patch {
@@ -86,10 +89,12 @@ impl Patch {
             manifest,
             reader,
             numbers,
+            signature: None,
         })
     }
 
-    /// Writes the patch under `path`, replacing what is there only once everything is on disk.
+    /// Writes the patch under `path`, replacing what is there only once everything is on disk. A signature is written
+    /// along if nothing has changed since it was made.
     ///
     /// # Errors
     /// [`Error::Io`]; nothing is left under `path` that was not there before.
@@ -102,37 +107,57 @@ impl Patch {
         })
     }
 
+    /// Signs the patch as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn sign(&mut self, key: &SecretKey) -> Result<()> {
+        let (manifest, tensors) = self.contents().map_err(malformed(Path::new("the patch")))?;
+        self.signature = Some(Signature::new(key, &checksums_of(&manifest, &tensors)));
+        Ok(())
+    }
+
+    /// Whose signature it had when it was loaded or signed.
+    pub fn signed_by(&self) -> Option<PublicKey> {
+        self.signature.map(|signature| signature.by)
+    }
+
     fn to_bytes(&self, path: &Path) -> Result<Vec<u8>> {
-        let malformed = |detail: String| Error::Malformed {
-            path: path.to_owned(),
-            detail,
-        };
-        let manifest =
-            serde_json::to_string(&self.manifest).map_err(|e| malformed(e.to_string()))?;
+        let (manifest, mut tensors) = self.contents().map_err(malformed(path))?;
+        let checksums = checksums_of(&manifest, &tensors);
+        if let Some(signature) = self.signature.filter(|s| s.is_of(&checksums)) {
+            tensors.push((SIGNATURE.to_owned(), Dtype::U8, signature.to_bytes()));
+        }
+        tensors.push((CHECKSUMS.to_owned(), Dtype::U8, checksums));
+        file(&tensors, MANIFEST_KEY, manifest).map_err(malformed(path))
+    }
+
+    /// The manifest and the tensors, by name.
+    fn contents(&self) -> Result<(String, Vec<Named>), String> {
+        let manifest = serde_json::to_string(&self.manifest).map_err(|e| e.to_string())?;
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
-        let halves =
-            |name: &str, numbers: &[f32]| (name.to_owned(), Dtype::BF16, upper_halves(numbers));
-        let mut raw: Vec<Named> = vec![
+        let halves = |name: String, numbers: &[f32]| (name, Dtype::BF16, upper_halves(numbers));
+        let mut tensors: Vec<Named> = vec![
             f32s(READER_MEAN.to_owned(), &self.reader.mean),
-            halves(READER_WHITENING, &self.reader.whitening),
+            halves(READER_WHITENING.to_owned(), &self.reader.whitening),
             f32s(READER_RARE.to_owned(), &[self.reader.rare]),
         ];
         if let Some(relations) = &self.reader.relations {
-            raw.extend(relation_tensors(relations));
+            tensors.extend(relation_tensors(relations));
         }
         for (i, Numbers { values, keys }) in self.numbers.iter().enumerate() {
-            raw.push(f32s(tensor_name(i, VALUES), values));
+            let name = tensor_name(i, VALUES);
+            tensors.push(if is_bf16(values) {
+                halves(name, values)
+            } else {
+                f32s(name, values)
+            });
             let keys = keys.iter().flat_map(Key::to_bytes).collect();
-            raw.push((tensor_name(i, KEYS), Dtype::U8, keys));
+            tensors.push((tensor_name(i, KEYS), Dtype::U8, keys));
         }
-        raw.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        let tensors = raw
-            .iter()
-            .map(|(name, dtype, bytes)| (name.as_str(), *dtype, bytes.as_slice()));
-        let checksums = checksums::checksums(&manifest, tensors);
-        raw.push((CHECKSUMS.to_owned(), Dtype::U8, checksums));
-        file(&raw, MANIFEST_KEY, manifest).map_err(malformed)
+        tensors.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        Ok((manifest, tensors))
     }
 
     /// Reads a patch and checks that it is whole.
@@ -145,14 +170,19 @@ impl Patch {
             path: path.to_owned(),
             source,
         })?;
-        let malformed = |detail: String| Error::Malformed {
-            path: path.to_owned(),
-            detail,
-        };
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// A patch from the contents of a file; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::Schema`].
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        let malformed = malformed(path);
         let (length, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
+            SafeTensors::read_metadata(bytes).map_err(|e| malformed(e.to_string()))?;
         check_padding(&bytes[HEADER_AT..][..length]).map_err(&malformed)?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| malformed(e.to_string()))?;
         let manifest = header
             .metadata()
             .as_ref()
@@ -170,7 +200,8 @@ impl Patch {
                 expected: SCHEMA,
             });
         }
-        checksums::check(manifest, &tensors).map_err(&malformed)?;
+        let checksums = checksums::check(manifest, &tensors).map_err(&malformed)?;
+        let signature = read_signature(&tensors, checksums).map_err(&malformed)?;
         let manifest: Manifest =
             serde_json::from_str(manifest).map_err(|e| malformed(e.to_string()))?;
         let numbers = (0..manifest.shards.len())
@@ -181,6 +212,7 @@ impl Patch {
             manifest,
             reader,
             numbers,
+            signature,
         })
     }
 
@@ -296,6 +328,32 @@ fn check_padding(header: &[u8]) -> Result<(), String> {
     }
 }
 
+fn malformed(path: &Path) -> impl Fn(String) -> Error {
+    |detail| Error::Malformed {
+        path: path.to_owned(),
+        detail,
+    }
+}
+
+fn checksums_of(manifest: &str, tensors: &[Named]) -> Vec<u8> {
+    let tensors = tensors.iter();
+    let tensors = tensors.map(|(name, dtype, bytes)| (name.as_str(), *dtype, bytes.as_slice()));
+    checksums::checksums(manifest, tensors)
+}
+
+fn read_signature(
+    tensors: &SafeTensors<'_>,
+    checksums: &[u8],
+) -> Result<Option<Signature>, String> {
+    if tensors.tensor(SIGNATURE).is_err() {
+        return Ok(None);
+    }
+    let signature = Signature::from_bytes(data(tensors, SIGNATURE, Dtype::U8)?);
+    let signature = signature.filter(|signature| signature.is_of(checksums));
+    let bad = || "its signature is damaged, or of something else".to_owned();
+    signature.ok_or_else(bad).map(Some)
+}
+
 fn schema_of(manifest: &str) -> Result<u32, String> {
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -310,7 +368,7 @@ impl Numbers {
     fn read(tensors: &SafeTensors<'_>, shard: usize, manifest: &Manifest) -> Result<Self, String> {
         let [hidden, ffn] = manifest.site.shape;
         let full = hidden.saturating_mul(ffn);
-        let values = read(tensors, &tensor_name(shard, VALUES))?;
+        let values = read_any(tensors, &tensor_name(shard, VALUES))?;
         if values.len() > full {
             return Err(format!(
                 "tensor shard.{shard}.{VALUES} has {} values, expected at most {full}",

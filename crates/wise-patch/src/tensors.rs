@@ -55,6 +55,14 @@ pub(crate) fn read_upper_halves(tensors: &SafeTensors<'_>, name: &str) -> Result
     finite(name, values.collect())
 }
 
+/// A tensor of either type.
+pub(crate) fn read_any(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>, String> {
+    match tensors.tensor(name).map(|view| view.dtype()) {
+        Ok(Dtype::BF16) => read_upper_halves(tensors, name),
+        _ => read(tensors, name),
+    }
+}
+
 fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, String> {
     match values.iter().filter(|v| !v.is_finite()).count() {
         0 => Ok(values),

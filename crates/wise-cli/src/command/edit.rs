@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use wise_edit::{AppliedEdit, Edit, EditProgress, Editor, Made, Watch, Wise};
+use wise_model::replace_file;
 use wise_patch::Patch;
 
 use crate::args::EditArgs;
@@ -43,6 +44,7 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let mut editor = opened(args, &out)?;
     editor.plan(&edits)?;
     let planned = editor.planned().len();
+    let before = std::fs::read(&out).ok();
     Patch::from_editor(&editor)?.save(&out)?;
 
     let begun = Instant::now();
@@ -59,7 +61,9 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
         .map_or(Ok(()), Err)
         .and(outcome.map_err(Error::from));
     let mut done = saving.done;
-    if outcome.is_err() {
+    if outcome.is_err() && done.is_empty() {
+        put_back(&out, before)?;
+    } else if outcome.is_err() {
         let (made, out) = (done.len(), out.display());
         output::note(&format!(
             "{made} of {planned} edits are saved in {out}, and what the others were: \
@@ -76,6 +80,15 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
         begun.elapsed().as_secs_f64(),
         output,
     )
+}
+
+/// What was there before a run that made nothing.
+fn put_back(out: &Path, before: Option<Vec<u8>>) -> Result<()> {
+    let done = match before {
+        Some(bytes) => replace_file(out, &bytes),
+        None => std::fs::remove_file(out),
+    };
+    done.map_err(|e| Error::write(out, e))
 }
 
 /// A new editor, or that of the patch to go on with.

@@ -25,6 +25,16 @@ pub fn wise() -> Command {
     command
 }
 
+/// Runs a command that ends with code 1 and an error that says these texts.
+#[track_caller]
+pub fn fails(command: &mut Command, said: &[&str]) {
+    let assert = command.assert().code(1);
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    for text in ["error: "].iter().chain(said) {
+        assert!(stderr.contains(text), "{text:?} is missing in: {stderr}");
+    }
+}
+
 /// A folder with a tiny model in `model/`.
 pub struct Bench {
     pub folder: TempDir,

@@ -1,17 +1,22 @@
-//! `wise patch`: looks into a patch, checks it, and takes edits back.
+//! `wise patch`: looks into patches, checks and signs them, takes edits back, and puts patches together.
+
+mod compact;
+mod diff;
+mod sign;
+mod stack;
+mod undo;
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Instant;
 
 use serde::Serialize;
-use wise_edit::{AppliedEdit, EditProgress, Editor, Made, MaskSeed, Planned, Watch};
-use wise_patch::{Patch, Shard};
+use wise_edit::{AppliedEdit, MaskSeed, Planned};
+use wise_patch::Patch;
 
-use crate::args::{ModelArgs, PatchCommand, PatchUndoArgs, PatchVerifyArgs};
-use crate::command::{self, size};
+use crate::args::PatchCommand;
+use crate::command::size;
 use crate::error::{Error, Result};
-use crate::output::{EditBar, Output};
+use crate::output::Output;
 
 /// An edit as a patch holds it.
 #[derive(Debug, Serialize)]
@@ -37,34 +42,17 @@ struct Listed<'a> {
     planned: &'a [Planned],
 }
 
-#[derive(Debug, Serialize)]
-struct Verified {
-    patch: String,
-    schema: u32,
-    edits: usize,
-    bytes: u64,
-    /// The model it was checked against; none where only the file was.
-    model: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Undone {
-    patch: String,
-    #[serde(rename = "undone")]
-    taken_back: Vec<usize>,
-    trained_anew: Vec<usize>,
-    edits: usize,
-    seconds: f64,
-    bytes: u64,
-}
-
 /// Runs the command.
 pub fn run(which: &PatchCommand, output: Output) -> Result<()> {
     match which {
         PatchCommand::List(args) => list(&args.patch, output),
         PatchCommand::Show(args) => show(&args.patch, args.id, output),
-        PatchCommand::Verify(args) => verify(args, output),
-        PatchCommand::Undo(args) => undo(args, output),
+        PatchCommand::Verify(args) => sign::verify(args, output),
+        PatchCommand::Sign(args) => sign::sign(args, output),
+        PatchCommand::Undo(args) => undo::run(args, output),
+        PatchCommand::Diff(args) => diff::run(args, output),
+        PatchCommand::Stack(args) => stack::run(args, output),
+        PatchCommand::Compact(args) => compact::run(args, output),
     }
 }
 
@@ -153,94 +141,6 @@ fn in_full(held: &Held<'_>) -> String {
     ];
     let lines = lines.map(|(name, value)| format!("{name:<12}{value}"));
     lines.join("\n")
-}
-
-fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
-    let patch = Patch::load(&args.patch)?;
-    if let Some(model) = &args.model {
-        let model = command::open_model(&ModelArgs {
-            model: model.clone(),
-            device: args.device,
-        })?;
-        // Whether the shards fit shows when they are put in place.
-        patch.snapshot(model)?;
-    }
-    let verified = Verified {
-        patch: args.patch.display().to_string(),
-        schema: patch.manifest.schema,
-        edits: patch.manifest.edits().len(),
-        bytes: size(&args.patch)?,
-        model: args.model.clone(),
-    };
-    let fits = match &verified.model {
-        Some(model) => format!(" and belongs to {model}"),
-        None => String::new(),
-    };
-    let text = format!(
-        "{} is whole{fits}: {}",
-        verified.patch,
-        count(verified.edits)
-    );
-    output.data(&verified, &text);
-    Ok(())
-}
-
-fn undo(args: &PatchUndoArgs, output: Output) -> Result<()> {
-    let begun = Instant::now();
-    let out = args.out.as_ref().unwrap_or(&args.patch);
-    let _lock = command::lock(out)?;
-    let patch = Patch::load(&args.patch)?;
-    check_ids(&patch, &args.patch, &args.ids)?;
-    command::check_out(out, true)?;
-    let kept = |shard: &&Shard| shard.edits.iter().any(|e| args.ids.contains(&e.id));
-    let touched = patch.manifest.shards.iter().filter(kept);
-    let ids = touched.flat_map(|shard| &shard.edits).map(|e| e.id);
-    let trained_anew: Vec<usize> = ids.filter(|id| !args.ids.contains(id)).collect();
-
-    let mut editor = patch.editor(command::open_model(&args.model)?)?;
-    let mut anew = Anew {
-        bar: EditBar::new(trained_anew.len(), editor.config().n_iter),
-        made: 0,
-    };
-    let outcome = editor.undo(&args.ids, &mut anew);
-    anew.bar.finish();
-    outcome?;
-    Patch::from_editor(&editor)?.save(out)?;
-    let undone = Undone {
-        patch: out.display().to_string(),
-        taken_back: args.ids.clone(),
-        edits: editor.history().len(),
-        trained_anew,
-        seconds: begun.elapsed().as_secs_f64(),
-        bytes: size(out)?,
-    };
-    let text = format!(
-        "took back {}, trained {} anew in {:.1} s, {} left: {}",
-        count(undone.taken_back.len()),
-        undone.trained_anew.len(),
-        undone.seconds,
-        undone.edits,
-        undone.patch
-    );
-    output.data(&undone, &text);
-    Ok(())
-}
-
-struct Anew {
-    bar: EditBar,
-    made: usize,
-}
-
-impl Watch for Anew {
-    fn progress(&mut self, progress: EditProgress) {
-        self.bar.progress(&progress);
-    }
-
-    fn made(&mut self, made: Made<'_>) -> std::ops::ControlFlow<()> {
-        self.made += 1;
-        self.bar.made(self.made, made.index);
-        std::ops::ControlFlow::Continue(())
-    }
 }
 
 fn held(patch: &Patch) -> Vec<Held<'_>> {

@@ -1,0 +1,42 @@
+//! `wise patch compact`: the same edits in fewer bytes.
+
+use serde::Serialize;
+use wise_patch::Patch;
+
+use crate::args::PatchCompactArgs;
+use crate::command::{self, size};
+use crate::error::Result;
+use crate::output::Output;
+
+#[derive(Debug, Serialize)]
+struct Compacted {
+    patch: String,
+    /// Shards whose values were rounded to bf16.
+    shards: usize,
+    bytes_before: u64,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &PatchCompactArgs, output: Output) -> Result<()> {
+    let out = args.out.as_ref().unwrap_or(&args.patch);
+    let _lock = command::lock(out)?;
+    let mut patch = Patch::load(&args.patch)?;
+    command::check_out(out, true)?;
+    let (bytes_before, shards) = (size(&args.patch)?, patch.compact());
+    patch.save(out)?;
+    let compacted = Compacted {
+        patch: out.display().to_string(),
+        shards,
+        bytes_before,
+        bytes: size(out)?,
+    };
+    let text = format!(
+        "{shards} of {} shards rounded to bf16, {bytes_before} bytes became {}: {}",
+        patch.manifest.shards.len(),
+        compacted.bytes,
+        compacted.patch
+    );
+    output.data(&compacted, &text);
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! `wise patch diff`, `stack`, `compact` and `sign` on a tiny model.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{Bench, facts, fails, wise};
+use serde_json::{Value, json};
+use wise_patch::Patch;
+
+/// The key pair of RFC 8410, section 10.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+/// A patch of these facts, two to a shard.
+fn patched(bench: &Bench, facts: &str, out: &str) {
+    bench.write("facts.jsonl", facts);
+    bench.write("small.toml", "n_iter = 3\nsave_freq = 2\n");
+    let edit = [
+        "--config",
+        "small.toml",
+        "--edits",
+        "facts.jsonl",
+        "--out",
+        out,
+    ];
+    bench.wise("edit", &edit).assert().success();
+}
+
+fn patch(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
+    let mut command = wise();
+    command
+        .current_dir(bench.folder.path())
+        .arg("patch")
+        .args(args);
+    command
+}
+
+fn data(mut command: assert_cmd::Command) -> Value {
+    let assert = command.arg("--json").assert().success();
+    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+}
+
+fn load(bench: &Bench, name: &str) -> Patch {
+    Patch::load(&bench.path(name)).unwrap()
+}
+
+/// What answers a question and how.
+fn asked(bench: &Bench, patch: &str, question: &str) -> (Value, Value) {
+    let ask = [
+        "--patch",
+        patch,
+        "--trace",
+        "--max-new-tokens",
+        "4",
+        "--json",
+        question,
+    ];
+    let assert = bench.wise("ask", &ask).assert().success();
+    let answer: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    (answer["answer"].clone(), answer["route"]["memory"].clone())
+}
+
+#[test]
+fn what_differs_is_shown() {
+    let bench = Bench::new();
+    patched(&bench, &facts(3), "a.wise");
+    let others = facts(2).replace("Land 1", "Sea 1") + &facts(5)[facts(4).len()..];
+    patched(&bench, &others, "b.wise");
+    let difference = data(patch(&bench, &["diff", "a.wise", "b.wise"]));
+    let prompts = |edits: &Value| -> Vec<String> {
+        let edits = edits.as_array().unwrap().iter();
+        edits
+            .map(|edit| edit["prompt"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(prompts(&difference["only_a"]), ["Where is town 2?"]);
+    assert_eq!(prompts(&difference["only_b"]), ["Where is town 4?"]);
+    let [a, b] = &difference["changed"][0].as_array().unwrap()[..] else {
+        panic!("{difference}");
+    };
+    assert_eq!(
+        (&a["target"], &b["target"]),
+        (&json!("Land 1"), &json!("Sea 1"))
+    );
+    assert_eq!(
+        (&difference["same"], &difference["shards"]),
+        (&json!(1), &json!([0, 1]))
+    );
+    assert_eq!(difference["settings"], json!([]));
+
+    let itself = data(patch(&bench, &["diff", "a.wise", "a.wise"]));
+    assert_eq!(
+        (&itself["same"], &itself["shards"]),
+        (&json!(3), &json!([]))
+    );
+}
+
+#[test]
+fn stacked_patches_answer_as_each_does() {
+    let bench = Bench::new();
+    patched(&bench, &facts(3), "a.wise");
+    let theirs = facts(5).replace("town", "isle");
+    patched(&bench, &theirs, "b.wise");
+    let stacked = data(patch(
+        &bench,
+        &["stack", "a.wise", "b.wise", "--out", "all.wise"],
+    ));
+    assert_eq!(
+        (&stacked["edits"], &stacked["shards"]),
+        (&json!(8), &json!(5))
+    );
+    for (question, own, memory) in [
+        ("Where is town 0?", "a.wise", 0),
+        ("Where is town 2?", "a.wise", 1),
+        ("Where is isle 1?", "b.wise", 2),
+        ("Where is isle 4?", "b.wise", 4),
+    ] {
+        let (answer, route) = asked(&bench, "all.wise", question);
+        assert_eq!(answer, asked(&bench, own, question).0, "{question}");
+        assert_eq!(route, json!(format!("side {memory}")), "{question}");
+    }
+
+    // Ids and places count on, and a shard is trained anew in the subspace it has.
+    let undo = [
+        "undo",
+        "--model",
+        "model",
+        "all.wise",
+        "5",
+        "--out",
+        "less.wise",
+    ];
+    patch(&bench, &undo).assert().success();
+    let (all, less) = (
+        load(&bench, "all.wise").manifest,
+        load(&bench, "less.wise").manifest,
+    );
+    let masks = |manifest: &wise_patch::Manifest| -> Vec<_> {
+        manifest.shards.iter().map(|shard| shard.mask).collect()
+    };
+    assert_eq!(masks(&all), masks(&less));
+    let more = ["--prompt", "a", "--target", "b", "--patch", "all.wise"];
+    bench.wise("edit", &more).assert().success();
+    let manifest = load(&bench, "all.wise").manifest;
+    let (shard, applied) = manifest.edits().pop().unwrap();
+    assert_eq!((applied.id, shard.index), (9, 4));
+}
+
+#[test]
+fn patches_that_disagree_are_stacked_on_request() {
+    let bench = Bench::new();
+    patched(&bench, &facts(2), "a.wise");
+    patched(&bench, &facts(2).replace("Land 1", "Sea 1"), "b.wise");
+    let stack = ["stack", "a.wise", "b.wise", "--out", "all.wise"];
+    fails(
+        &mut patch(&bench, &stack),
+        &[
+            "disagree on \"Where is town 1?\"",
+            "\"Sea 1\" in patch 2",
+            "--on-conflict",
+        ],
+    );
+    assert!(!bench.path("all.wise").exists());
+
+    for (whose, own) in [("first", "a.wise"), ("last", "b.wise")] {
+        let mut stack = stack.to_vec();
+        stack.extend(["--force", "--on-conflict", whose]);
+        let stacked = data(patch(&bench, &stack));
+        // On town 0 they agree.
+        assert_eq!(
+            (&stacked["edits"], &stacked["left_out"]),
+            (&json!(2), &json!(2))
+        );
+        assert_eq!(stacked["conflicts"].as_array().unwrap().len(), 1);
+        let question = "Where is town 1?";
+        assert_eq!(
+            asked(&bench, "all.wise", question).0,
+            asked(&bench, own, question).0
+        );
+    }
+}
+
+#[test]
+fn patches_of_other_models_and_settings_are_not_stacked() {
+    let bench = Bench::new();
+    patched(&bench, &facts(1), "a.wise");
+    let edit = ["--prompt", "a", "--target", "b", "--out", "b.wise"];
+    bench.edit(&edit).assert().success();
+    let stack = ["stack", "a.wise", "b.wise", "--out", "all.wise"];
+    fails(
+        &mut patch(&bench, &stack),
+        &["save_freq 50, expected 2", "hint: "],
+    );
+    bench.write("model/model.safetensors", common::weights(0.9));
+    patched(&bench, &facts(1).replace("town", "isle"), "c.wise");
+    let stack = ["stack", "a.wise", "c.wise", "--out", "all.wise"];
+    fails(
+        &mut patch(&bench, &stack),
+        &["patch 2 differs from the first: model_id"],
+    );
+}
+
+#[test]
+fn closed_shards_are_rounded_to_half_their_bytes() {
+    let bench = Bench::new();
+    patched(&bench, &facts(3), "facts.wise");
+    let compacted = data(patch(
+        &bench,
+        &["compact", "facts.wise", "--out", "small.wise"],
+    ));
+    assert_eq!(compacted["shards"], 1);
+    let bytes = |name: &str, tensor: &str| {
+        let file = fs::read(bench.path(name)).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        tensors.tensor(tensor).unwrap().data().to_vec()
+    };
+    let (whole, small) = ("facts.wise", "small.wise");
+    assert_eq!(
+        bytes(small, "shard.0.values").len() * 2,
+        bytes(whole, "shard.0.values").len()
+    );
+    assert!(bytes(small, "shard.1.values") == bytes(whole, "shard.1.values"));
+    let saved = compacted["bytes_before"].as_u64().unwrap() - compacted["bytes"].as_u64().unwrap();
+    assert!(saved as usize >= bytes(small, "shard.0.values").len() - 8);
+
+    // Rounding once is rounding for good.
+    let again = data(patch(&bench, &["compact", "small.wise"]));
+    assert_eq!(
+        (&again["shards"], &again["bytes"]),
+        (&json!(0), &compacted["bytes"])
+    );
+    assert!(load(&bench, small).diff(&load(&bench, whole)).shards == [0]);
+}
+
+#[test]
+fn a_signature_vouches_for_all_of_a_patch() {
+    let bench = Bench::new();
+    patched(&bench, &facts(2), "facts.wise");
+    bench.write("private.pem", PRIVATE);
+    bench.write("public.pem", PUBLIC);
+    let verify = ["verify", "facts.wise", "--key", "public.pem"];
+    fails(
+        &mut patch(&bench, &verify),
+        &["signed by nobody, expected ed25519:19bf44096984"],
+    );
+    patch(&bench, &["sign", "facts.wise", "--key", "private.pem"])
+        .assert()
+        .success();
+    let signed_by = data(patch(&bench, &verify))["signed_by"].clone();
+    assert!(
+        signed_by
+            .as_str()
+            .unwrap()
+            .starts_with("ed25519:19bf44096984cdfe")
+    );
+
+    let key = bench.write(
+        "other.pem",
+        PUBLIC.replace("MCowBQYDK2VwAyEAGb9E", "MCowBQYDK2VwAyEAGb9F"),
+    );
+    let mut other = verify;
+    other[3] = key.to_str().unwrap();
+    patch(&bench, &other).assert().code(1);
+    fails(
+        &mut patch(&bench, &["sign", "facts.wise", "--key", "public.pem"]),
+        &["public.pem does not hold a private Ed25519 key", "hint: "],
+    );
+
+    let path = bench.path("facts.wise");
+    let whole = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&whole).unwrap();
+    let (from, to) = metadata.info("signature").unwrap().data_offsets;
+    for at in from..to {
+        let mut bytes = whole.clone();
+        bytes[header + at] ^= 1;
+        assert!(Patch::from_bytes(&bytes, &path).is_err(), "byte {at}");
+    }
+
+    // Whoever changes it takes the signature away.
+    let mut changed = load(&bench, "facts.wise");
+    changed.manifest.shards[0].edits[0].edit.target = "Sea".to_owned();
+    changed.save(&path).unwrap();
+    fails(&mut patch(&bench, &verify), &["signed by nobody"]);
+}
+
+/// A file size limit stands in for a full disk: the write fails half-way, as it would there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_patch_as_it_was() {
+    let bench = Bench::new();
+    patched(&bench, &facts(2), "facts.wise");
+    bench.write("private.pem", PRIVATE);
+    let whole = fs::read(bench.path("facts.wise")).unwrap();
+    let program = assert_cmd::cargo::cargo_bin!("wise");
+    for command in [
+        "patch compact facts.wise",
+        "patch sign facts.wise --key private.pem",
+        "patch undo --model model facts.wise 1",
+        "edit --model model --prompt a --target b --patch facts.wise",
+    ] {
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 1; exec '{}' {command}",
+            program.display()
+        );
+        let mut shell = assert_cmd::Command::new("bash");
+        shell.args(["-c", &script]).current_dir(bench.folder.path());
+        shell.env("WISE_CACHE", "/dev/null/cache");
+        fails(&mut shell, &["cannot save facts.wise", "has room"]);
+        assert!(
+            fs::read(bench.path("facts.wise")).unwrap() == whole,
+            "{command}"
+        );
+    }
+}
