@@ -14,9 +14,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use clap::Parser;
-use wise_model::{DeviceName, Model};
+use wise_model::{DeviceName, Model, Placement, Precision};
 
 use crate::outcome::Outcome;
 
@@ -29,6 +28,9 @@ struct Args {
     /// cpu, wgpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
+    /// What the device holds the model's weights in: f32, bf16 or f16
+    #[arg(long, default_value_t, value_name = "FORMAT")]
+    precision: Precision,
     /// Prompts that the router decides on
     #[arg(long, default_value_t = 200, value_name = "N")]
     prompts: usize,
@@ -37,10 +39,24 @@ struct Args {
     json: bool,
 }
 
-/// The same model twice.
+/// The same model twice, on the CPU in f32.
 struct Pair {
     cpu: Arc<Model>,
     device: Arc<Model>,
+    /// Of the device.
+    precision: Precision,
+}
+
+/// What a device may be off by in f32, bf16 and f16.
+type Tolerance = [f64; 3];
+
+fn within(tolerance: Tolerance, precision: Precision) -> f64 {
+    let [f32, bf16, f16] = tolerance;
+    match precision {
+        Precision::F32 => f32,
+        Precision::Bf16 => bf16,
+        Precision::F16 => f16,
+    }
 }
 
 fn main() -> ExitCode {
@@ -58,25 +74,30 @@ fn main() -> ExitCode {
 /// Whether the device passed.
 fn run(args: &Args) -> Result<bool> {
     let (cpu, device) = (DeviceName::Cpu.open()?, args.device.open()?);
-    let mut outcomes = timed("operations", || Ok(operations::check(&cpu, &device)))?;
+    let placement = Placement::new(&device, args.precision)?;
+    let mut outcomes = timed("operations", || {
+        Ok(operations::check(&cpu, &device, args.precision))
+    })?;
     let pair = timed("loading", || {
         Ok(Pair {
-            cpu: open(&cpu)?,
-            device: open(&device)?,
+            cpu: open((&cpu).into())?,
+            device: open(placement)?,
+            precision: args.precision,
         })
     })?;
     outcomes.extend(timed("forward passes", || forward::check(&pair))?);
     outcomes.extend(timed("edits", || editing::check(&pair, args.prompts))?);
+    let name = format!("{} in {}", args.device, args.precision);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&outcomes)?);
     } else {
-        println!("{}", outcome::table(&args.device.to_string(), &outcomes));
+        println!("{}", outcome::table(&name, &outcomes));
     }
     Ok(outcomes.iter().all(Outcome::passed))
 }
 
-fn open(device: &Device) -> Result<Arc<Model>> {
-    Ok(Arc::new(Model::open("smollm2", device, &mut |_| {})?))
+fn open(placement: Placement) -> Result<Arc<Model>> {
+    Ok(Arc::new(Model::open("smollm2", placement, &mut |_| {})?))
 }
 
 fn timed<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -1,12 +1,18 @@
 //! The tensor operations that editing is made of.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use wise_tensor::{Adam, Step, label_loss, masked_sgd_step, mean_of_positive, row_norms};
+use wise_tensor::{
+    Adam, Precision, Step, label_loss, masked_sgd_step, mean_of_positive, product, row_norms,
+};
 
 use crate::outcome::{Outcome, relative};
+use crate::{Tolerance, within};
 
 /// Relative difference of single operations.
 const TOLERANCE: f64 = 1e-4;
+
+/// Of a product with a frozen weight.
+const PRODUCT: Tolerance = [1e-4, 1e-2, 2e-3];
 
 /// Numbers in -1 to 1, the same each time.
 fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -78,9 +84,26 @@ const OPERATIONS: [Operation; 6] = [
     }),
 ];
 
-pub fn check(cpu: &Device, device: &Device) -> Vec<Outcome> {
+/// What a layer makes of the hidden states, and the gradient that comes back through it.
+fn through_a_weight(device: &Device, precision: Precision) -> Vec<f32> {
+    let x = matrix(device, [33, 576], 14).autodiff().require_grad();
+    let weight = matrix(device, [160, 576], 15).cast(precision.dtype());
+    let y = product(x.clone(), &weight);
+    let mut gradients = (y.clone() * matrix(device, [33, 160], 16)).sum().backward();
+    let gradient = x.grad_remove(&mut gradients).map(floats);
+    [floats(y.detach()), gradient.unwrap_or_default()].concat()
+}
+
+pub fn check(cpu: &Device, device: &Device, precision: Precision) -> Vec<Outcome> {
     let outcome = |(name, operation): Operation| {
         relative(name, &operation(device), &operation(cpu), TOLERANCE)
     };
-    OPERATIONS.into_iter().map(outcome).collect()
+    let mut outcomes: Vec<Outcome> = OPERATIONS.into_iter().map(outcome).collect();
+    outcomes.push(relative(
+        "product with a frozen weight",
+        &through_a_weight(device, precision),
+        &through_a_weight(cpu, Precision::F32),
+        within(PRODUCT, precision),
+    ));
+    outcomes
 }

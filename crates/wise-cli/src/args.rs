@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wise_edit::Compatibility;
 use wise_eval::Format;
-use wise_model::{DeviceName, PromptFormat};
+use wise_model::{DeviceName, Precision, PromptFormat};
 
 /// Correct single facts in a language model, one after another, without retraining it.
 ///
@@ -75,6 +75,9 @@ pub struct ModelArgs {
     /// Device: cpu, wgpu or cuda:N
     #[arg(long, default_value_t, value_name = "DEVICE")]
     pub device: DeviceName,
+    /// What the model's own weights are held in: f32, bf16 or f16
+    #[arg(long, default_value_t, value_name = "FORMAT")]
+    pub precision: Precision,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -363,6 +363,11 @@ fn wrong_usage_is_exit_code_two() {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("expected cpu"));
+    wise()
+        .args(["ask", "--precision", "fp16", "x"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("expected f32, bf16 or f16"));
 }
 
 #[test]

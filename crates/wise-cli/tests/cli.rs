@@ -279,6 +279,8 @@ fn the_doctor_knows_the_devices() {
     );
     assert_eq!(health["devices"][0]["name"], "cpu");
     assert_eq!(health["devices"][0]["found"], true);
+    let precisions = serde_json::json!(["f32", "bf16", "f16"]);
+    assert_eq!(health["devices"][0]["precisions"], precisions);
     assert!(health["cores"].as_u64().unwrap() > 0);
 }
 

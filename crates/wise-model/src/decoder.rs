@@ -3,6 +3,8 @@
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use wise_tensor::{product, rows_of, widened};
+
 use crate::Result;
 use crate::cache::KvCache;
 use crate::config::Config;
@@ -34,7 +36,15 @@ impl Linear {
 
     /// `x` is `[tokens, in]`, the result `[tokens, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.weight.clone().transpose());
+        self.with_bias(product(x, &self.weight))
+    }
+
+    /// The same in f32 whatever the weight's precision: what a side memory that equals the weight puts out.
+    pub(crate) fn exactly(&self, x: Tensor<2>) -> Tensor<2> {
+        self.with_bias(product(x, &widened(self.weight.clone())))
+    }
+
+    fn with_bias(&self, y: Tensor<2>) -> Tensor<2> {
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
@@ -239,7 +249,7 @@ impl Decoder {
     pub(crate) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
         let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.device);
-        self.embedding.clone().select(0, ids)
+        rows_of(&self.embedding, ids)
     }
 
     pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {

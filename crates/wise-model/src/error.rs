@@ -182,8 +182,9 @@ impl Error {
             Self::Fetch { .. } => "check the network connection and that `python3 -m pip` works",
             Self::HubNotCompiledIn(_) => "rebuild with --features hub, or give a local folder",
             Self::NotFinite { .. } => {
-                "the weights are damaged; download or convert the model again"
+                "the weights are damaged, or too large for f16; try --precision bf16, or download the model again"
             }
+            Self::Tensor(error) => return Some(error.hint()),
             _ => return None,
         };
         Some(hint.to_owned())

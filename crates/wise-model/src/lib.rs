@@ -50,4 +50,4 @@ pub use source::{
     ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,
     TensorSource, cache_dir, expected_tensors, is_cached, open, write_folder,
 };
-pub use wise_tensor::DeviceName;
+pub use wise_tensor::{DeviceName, Placement, Precision};

@@ -1,9 +1,12 @@
 //! A loaded model, run in two halves around the matrix that an editor changes.
 
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
-use wise_tensor::{LabelLoss, label_loss};
+use wise_tensor::{LabelLoss, Placement, Precision, label_loss, product, widened};
 
 use crate::cache::{KvCache, Past};
 use crate::decoder::{Decoder, Pass};
@@ -11,7 +14,7 @@ use crate::generate::argmax;
 use crate::layout::{Layout, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
 use crate::weights::Weights;
-use crate::{Config, Error, Overlay, Progress, Result};
+use crate::{Config, Error, Overlay, Progress, Result, TensorSource};
 
 /// Everything that enters the edited matrix, and the residual stream its output is added to.
 ///
@@ -29,7 +32,6 @@ pub struct EditSite {
 }
 
 /// A decoder language model on one device, with its tokenizer.
-#[derive(Debug)]
 pub struct Model {
     name: String,
     sha256: String,
@@ -37,20 +39,23 @@ pub struct Model {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) chat: Option<ChatTemplate>,
     decoder: Decoder,
+    /// What the weights were rounded from; `None` if they were not.
+    origin: Option<Mutex<Box<dyn TensorSource>>>,
 }
 
 impl Model {
-    /// Opens `smollm2`, `hf:owner/name[@revision]`, a Hugging Face folder or a GGUF file.
+    /// Opens `smollm2`, `hf:owner/name[@revision]`, a Hugging Face folder or a GGUF file; a device alone holds it in
+    /// f32.
     ///
     /// # Errors
     /// Whatever keeps the model from being found, read or understood; see [`Error`].
     pub fn open(
         name: &str,
-        device: &Device,
+        placement: impl Into<Placement>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
         let files = crate::source::open(name, progress)?;
-        Self::load(files, device, progress)
+        Self::load(files, placement, progress)
     }
 
     /// Loads opened files onto a device.
@@ -59,9 +64,10 @@ impl Model {
     /// If the tensors do not fit the configuration, or hold values that are not finite.
     pub fn load(
         mut files: ModelFiles,
-        device: &Device,
+        placement: impl Into<Placement>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
+        let placement = placement.into();
         LoadReport::check(&files.config, files.tensors.as_ref())?;
         check_tokens(&files.eos, &files.config)?;
         let chat = files
@@ -70,8 +76,9 @@ impl Model {
             .map(ChatTemplate::compile)
             .transpose()?;
         let (tensors, converted) = (files.tensors.as_mut(), files.converted.as_deref());
-        let weights = Weights::open(&files.config, tensors, converted, progress)?;
-        let decoder = Decoder::load(files.config.clone(), &weights, device)?;
+        let precision = placement.precision;
+        let weights = Weights::open(&files.config, tensors, converted, precision, progress)?;
+        let decoder = Decoder::load(files.config.clone(), &weights, &placement.device)?;
         drop(weights);
         Ok(Self {
             name: files.name,
@@ -80,6 +87,7 @@ impl Model {
             tokenizer: files.tokenizer,
             chat,
             decoder,
+            origin: (precision != Precision::F32).then(|| Mutex::new(files.tensors)),
         })
     }
 
@@ -108,21 +116,21 @@ impl Model {
         &self.eos
     }
 
-    /// The FFN value matrix of a layer, `[hidden, ffn]`.
+    /// The FFN value matrix of a layer, `[hidden, ffn]`, as the main memory answers with it, in f32.
     ///
     /// # Errors
     /// [`Error::LayerOutOfRange`].
     pub fn site_weight(&self, layer: usize) -> Result<Tensor<2>> {
         self.check_layer(layer)?;
-        Ok(self.decoder.blocks[layer].down.weight.clone())
+        Ok(widened(self.decoder.blocks[layer].down.weight.clone()))
     }
 
     /// What a patch of this layer's matrix names its model by: sha256 over the sizes in the configuration,
     /// the matrix and the final norm, as little-endian f32 in Hugging Face row order. A GGUF file and the
-    /// Hugging Face folder made from it have the same id.
+    /// Hugging Face folder made from it have the same id, in whatever precision they are held.
     ///
     /// # Errors
-    /// [`Error::LayerOutOfRange`].
+    /// [`Error::LayerOutOfRange`], or if the matrix cannot be read again.
     pub fn id(&self, layer: usize) -> Result<String> {
         let config = self.config();
         let mut hash = Sha256::new();
@@ -142,12 +150,24 @@ impl Model {
         // GGUF stores these two as f32.
         hash.update((config.rms_norm_eps as f32).to_le_bytes());
         hash.update((config.rope_theta as f32).to_le_bytes());
-        let matrix = self.site_weight(layer)?.into_data();
+        let matrix = self.unrounded_site_weight(layer)?;
         let norm = self.decoder.final_norm().into_data();
-        for value in matrix.iter::<f32>().chain(norm.iter::<f32>()) {
+        for value in matrix.into_iter().chain(norm.iter::<f32>()) {
             hash.update(value.to_le_bytes());
         }
         Ok(crate::source::hex(&hash.finalize()))
+    }
+
+    /// [`Self::site_weight`] as the model's file has it, row by row.
+    fn unrounded_site_weight(&self, layer: usize) -> Result<Vec<f32>> {
+        let held = self.site_weight(layer)?;
+        match &self.origin {
+            None => Ok(held.into_data().iter::<f32>().collect()),
+            Some(origin) => {
+                let mut origin = origin.lock().unwrap_or_else(PoisonError::into_inner);
+                origin.read(&Config::down_proj(layer))
+            }
+        }
     }
 
     /// An empty cache for some sequences.
@@ -241,7 +261,7 @@ impl Model {
         match overlay {
             Overlay::Main | Overlay::Adapt(_) => self.decoder.blocks[site.layer]
                 .down
-                .forward(site.inputs.clone()),
+                .exactly(site.inputs.clone()),
             Overlay::Replace(matrix) => site.inputs.clone().matmul(matrix.clone().transpose()),
             Overlay::Output { .. } => {
                 let main = self.site_output(site, &Overlay::Main);
@@ -285,7 +305,7 @@ impl Model {
         cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
         let hidden = self.final_hidden(site, output, overlay, at, cache);
-        hidden.matmul(self.decoder.head().clone().transpose())
+        product(hidden, self.decoder.head())
     }
 
     /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the loss of `labels`, each
@@ -315,10 +335,10 @@ impl Model {
     ) -> Vec<(u32, f32)> {
         const TOGETHER: usize = 64;
         let hidden = self.final_hidden(site, output, overlay, at, None);
-        let head = self.decoder.head().clone().transpose();
+        let head = self.decoder.head();
         let of_chunk = |(chunk, labels): (usize, &[u32])| {
             let some = hidden.clone().narrow(0, chunk * TOGETHER, labels.len());
-            let logits = some.matmul(head.clone()).into_data();
+            let logits = product(some, head).into_data();
             let logits: Vec<f32> = logits.iter::<f32>().collect();
             let rows = logits.chunks(self.config().vocab_size).zip(labels);
             rows.map(|(logits, &label)| (argmax(logits), nll_of(logits, label)))
@@ -409,6 +429,15 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.name)
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,9 +1,11 @@
-//! What can go wrong when a device is chosen.
+//! What can go wrong when a device or a precision is chosen.
+
+use crate::Precision;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong when a device is chosen.
+/// What can go wrong when a device or a precision is chosen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,6 +31,20 @@ pub enum Error {
         /// What the backend said.
         detail: String,
     },
+    /// The text names no precision.
+    #[error("unknown precision {got:?}, expected f32, bf16 or f16")]
+    UnknownPrecision {
+        /// The text as given.
+        got: String,
+    },
+    /// The device cannot compute in this precision.
+    #[error("the device does not compute in {precision}, expected {expected}")]
+    UnsupportedPrecision {
+        /// The precision asked for.
+        precision: Precision,
+        /// Those that it takes.
+        expected: String,
+    },
 }
 
 impl Error {
@@ -41,6 +57,10 @@ impl Error {
             }
             Self::NotFound { .. } => {
                 "install the device's driver (docs/devices.md), or use --device cpu".to_owned()
+            }
+            Self::UnknownPrecision { .. } => "use --precision f32".to_owned(),
+            Self::UnsupportedPrecision { expected, .. } => {
+                format!("use --precision with one of {expected}")
             }
         }
     }

@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::on_cpu::{floats, is_cpu, tensor};
+use crate::precision::product;
 
 /// The loss of some labels.
 #[derive(Debug, Clone)]
@@ -28,13 +29,13 @@ pub fn label_loss(
     weights: &[f32],
 ) -> LabelLoss {
     let plain = hidden.clone().detach();
-    let logits = plain.clone().matmul(head.clone().transpose());
+    let logits = product(plain.clone(), head);
     let (nll, gradient) = if is_cpu(&logits.device()) {
         on_cpu(logits, labels, weights)
     } else {
         on_device(logits, labels, weights)
     };
-    let gradient = gradient.matmul(head.clone());
+    let gradient = product(gradient, &head.clone().transpose());
     let sum: f32 = nll
         .iter()
         .zip(weights)

@@ -5,6 +5,8 @@
 //! `cpu` (default), `wgpu`, `cuda`. It never asks burn for a default device, which would change with the
 //! features that happen to be compiled in.
 //!
+//! It also says in which [`Precision`] frozen weights are held, and what is computed in it.
+//!
 //! ```
 //! use burn::tensor::Tensor;
 //! use wise_tensor::{DeviceName, row_norms};
@@ -21,10 +23,12 @@ mod error;
 mod label_loss;
 mod on_cpu;
 mod ops;
+mod precision;
 mod step;
 
 pub use device::DeviceName;
 pub use error::{Error, Result};
 pub use label_loss::{LabelLoss, label_loss};
 pub use ops::{clamp_around, mean_of_positive, row_norms};
+pub use precision::{Placement, Precision, listed, product, rows_of, widened};
 pub use step::{Adam, Step, masked_sgd_step};

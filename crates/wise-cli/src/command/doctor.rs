@@ -1,7 +1,7 @@
 //! `wise doctor`: what this build can do on this machine.
 
 use serde::Serialize;
-use wise_model::DeviceName;
+use wise_model::{DeviceName, Precision};
 
 use crate::output::Output;
 
@@ -23,6 +23,7 @@ struct DeviceHealth {
     name: String,
     compiled_in: bool,
     found: bool,
+    precisions: Vec<String>,
     note: Option<String>,
 }
 
@@ -46,10 +47,13 @@ pub fn run(output: Output) {
 
 fn examine(device: DeviceName) -> DeviceHealth {
     let opened = device.open();
+    let taken = |precision: &Precision| opened.as_ref().is_ok_and(|d| precision.is_taken_by(d));
+    let precisions = Precision::ALL.into_iter().filter(taken);
     DeviceHealth {
         name: device.to_string(),
         compiled_in: device.is_compiled_in(),
         found: opened.is_ok(),
+        precisions: precisions.map(|precision| precision.to_string()).collect(),
         note: opened.err().map(|error| match error {
             wise_tensor::Error::NotFound { detail, .. } => format!("does not work here: {detail}"),
             error => format!("not compiled in: {}", error.hint()),
@@ -95,7 +99,7 @@ fn describe(health: &Health) -> String {
     ];
     for device in &health.devices {
         let state = match (&device.note, device.found) {
-            (_, true) => "ready".to_owned(),
+            (_, true) => format!("ready, precisions {}", device.precisions.join(", ")),
             (Some(note), false) => note.clone(),
             (None, false) => "not found".to_owned(),
         };

@@ -16,7 +16,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_model::{Model, remove_unfinished};
+use wise_model::{Model, Placement, remove_unfinished};
 
 use crate::args::ModelArgs;
 use crate::error::{Error, Result};
@@ -25,8 +25,9 @@ use crate::output::LoadBar;
 /// Opens the model that the arguments name, with a progress bar.
 pub fn open_model(args: &ModelArgs) -> Result<Arc<Model>> {
     let device = args.device.open()?;
+    let placement = Placement::new(&device, args.precision)?;
     let mut bar = LoadBar::new();
-    let model = Model::open(&args.model, &device, &mut |progress| bar.update(progress));
+    let model = Model::open(&args.model, placement, &mut |progress| bar.update(progress));
     bar.finish();
     Ok(Arc::new(model?))
 }

@@ -1,6 +1,7 @@
 //! `wise patch sign` and `wise patch verify`: whether a patch is what somebody vouched for.
 
 use serde::Serialize;
+use wise_model::Precision;
 use wise_patch::{Patch, PublicKey, SecretKey};
 
 use super::count;
@@ -36,6 +37,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
         let model = command::open_model(&ModelArgs {
             model: model.clone(),
             device: args.device,
+            precision: Precision::F32,
         })?;
         // Whether the shards fit shows when they are put in place.
         patch.snapshot(model)?;
