@@ -12,6 +12,15 @@ pub enum Family {
     Mistral,
     /// Qwen2 and Qwen2.5: Llama with biases on the q, k and v projections.
     Qwen2,
+    /// Qwen3: Llama with `RMSNorm` on every head of q and k.
+    Qwen3,
+}
+
+impl Family {
+    /// Whether every head of q and k passes an `RMSNorm` before it is rotated.
+    pub(crate) fn normed_heads(self) -> bool {
+        self == Self::Qwen3
+    }
 }
 
 /// How rotary frequencies are rescaled for long contexts.

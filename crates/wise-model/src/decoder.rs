@@ -87,7 +87,9 @@ pub(crate) struct Pass<'a> {
 pub(crate) struct Block {
     input_norm: RmsNorm,
     query: Linear,
+    query_norm: Option<RmsNorm>,
     key: Linear,
+    key_norm: Option<RmsNorm>,
     value: Linear,
     output: Linear,
     ffn_norm: RmsNorm,
@@ -101,11 +103,14 @@ impl Block {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let norm = |part| RmsNorm::load(&name(part), config, weights, device);
         let linear = |part, bias| Linear::load(&name(part), bias, weights, device);
+        let head_norm = |part| config.family.normed_heads().then(|| norm(part)).transpose();
         let bias = config.qkv_bias;
         Ok(Self {
             input_norm: norm("input_layernorm.weight")?,
             query: linear("self_attn.q_proj", bias)?,
+            query_norm: head_norm("self_attn.q_norm.weight")?,
             key: linear("self_attn.k_proj", bias)?,
+            key_norm: head_norm("self_attn.k_norm.weight")?,
             value: linear("self_attn.v_proj", bias)?,
             output: linear("self_attn.o_proj", false)?,
             ffn_norm: norm("post_attention_layernorm.weight")?,
@@ -157,8 +162,8 @@ impl Block {
             query = query + adapter.query.forward(asking);
             value = value + adapter.value.forward(x);
         }
-        let query = turned(query, shape.heads, queries);
-        let key = turned(key, shape.kv_heads, all);
+        let query = turned(query, shape.heads, self.query_norm.as_ref(), queries);
+        let key = turned(key, shape.kv_heads, self.key_norm.as_ref(), all);
         let query = side_by_side(query, shape.heads, queries);
         let mut key = side_by_side(key, shape.kv_heads, all);
         let mut value = side_by_side(value, shape.kv_heads, all);
@@ -171,9 +176,14 @@ impl Block {
     }
 }
 
-/// Rotates the heads of `y` (`[queries, heads * head_dim]`) by their positions.
-fn turned(y: Tensor<2>, heads: usize, queries: &Queries) -> Tensor<2> {
+/// Norms the heads of `y` (`[queries, heads * head_dim]`), if there is a norm for them, and rotates them by their
+/// positions.
+fn turned(y: Tensor<2>, heads: usize, norm: Option<&RmsNorm>, queries: &Queries) -> Tensor<2> {
     let [tokens, width] = y.dims();
+    let y = match norm {
+        Some(norm) => norm.forward(y.reshape([tokens * heads, width / heads])),
+        None => y,
+    };
     let y = y.reshape([tokens, heads, width / heads]);
     rotate(y, queries.cos.clone(), queries.sin.clone()).reshape([tokens, width])
 }

@@ -28,8 +28,7 @@ pub use report::{LoadReport, Misshaped, expected_tensors};
 use crate::{Config, Error, Result};
 
 /// Names of the architectures this crate runs, for error messages.
-const ARCHITECTURES: &str =
-    "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM (GGUF: llama, qwen2)";
+const ARCHITECTURES: &str = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM (GGUF: llama, qwen2, qwen3)";
 
 /// Where the tensors of a model come from: one at a time, by Hugging Face name, as f32 rows.
 pub trait TensorSource: Send {

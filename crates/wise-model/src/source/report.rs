@@ -173,6 +173,12 @@ fn layer_tensors(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
             ("self_attn.v_proj.bias", vec![keys]),
         ]);
     }
+    if config.family.normed_heads() {
+        tensors.extend([
+            ("self_attn.q_norm.weight", vec![config.head_dim]),
+            ("self_attn.k_norm.weight", vec![config.head_dim]),
+        ]);
+    }
     tensors
 }
 

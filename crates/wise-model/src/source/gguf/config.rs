@@ -13,13 +13,14 @@ pub(super) fn config(header: &Header) -> Result<Config> {
             return Err(unsupported(
                 "general.architecture",
                 "absent",
-                "llama or qwen2",
+                "llama, qwen2 or qwen3",
             ));
         }
     };
     let family = match architecture {
         "llama" => Family::Llama,
         "qwen2" => Family::Qwen2,
+        "qwen3" => Family::Qwen3,
         got => {
             return Err(Error::UnknownArchitecture {
                 got: got.to_owned(),
@@ -142,8 +143,10 @@ impl<'a> Settings<'a> {
         let key = "attention.sliding_window";
         match self.optional_size(key)? {
             None | Some(0) => Ok(None),
-            // Qwen2 has its window in some layers only.
-            Some(_) if family == Family::Qwen2 => Err(self.wrong(key, self.get(key), "absent")),
+            // Qwen2 and Qwen3 have their window in some layers only.
+            Some(_) if matches!(family, Family::Qwen2 | Family::Qwen3) => {
+                Err(self.wrong(key, self.get(key), "absent"))
+            }
             window => Ok(window),
         }
     }

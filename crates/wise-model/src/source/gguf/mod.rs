@@ -120,9 +120,9 @@ impl GgufTensors {
             check_rope_factors(&factors, &bytes)?;
         }
         // The converter reorders rows for the architecture `llama` (which Mistral's files bear
-        // too), because llama.cpp turns neighbouring rows there; for `qwen2` it turns halves.
-        let interleaved =
-            (config.family != Family::Qwen2).then_some((config.heads, config.kv_heads));
+        // too), because llama.cpp turns neighbouring rows there; for `qwen2` and `qwen3` it turns halves.
+        let interleaved = (!matches!(config.family, Family::Qwen2 | Family::Qwen3))
+            .then_some((config.heads, config.kv_heads));
         Ok(Self {
             path: path.to_owned(),
             bytes,

@@ -1,8 +1,10 @@
 //! llama.cpp's names and row order, turned into Hugging Face's.
 
 /// What llama.cpp's converter calls the parts of a layer, and what Hugging Face calls them.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 11] = [
     ("attn_norm", "input_layernorm"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
@@ -79,6 +81,10 @@ mod tests {
                 "model.layers.0.input_layernorm.weight",
             ),
             (
+                "blk.0.attn_k_norm.weight",
+                "model.layers.0.self_attn.k_norm.weight",
+            ),
+            (
                 "blk.12.attn_q.bias",
                 "model.layers.12.self_attn.q_proj.bias",
             ),
@@ -104,7 +110,7 @@ mod tests {
     fn unknown_names_stay() {
         for name in [
             "rope_freqs.weight",
-            "blk.0.attn_q_norm.weight",
+            "blk.0.post_ffw_norm.weight",
             "blk.x.attn_q.weight",
             "blk.0.attn_q.scale",
         ] {

@@ -61,6 +61,7 @@ fn family(architectures: &Json) -> Result<Family> {
         Some("LlamaForCausalLM") => Ok(Family::Llama),
         Some("MistralForCausalLM") => Ok(Family::Mistral),
         Some("Qwen2ForCausalLM") => Ok(Family::Qwen2),
+        Some("Qwen3ForCausalLM") => Ok(Family::Qwen3),
         got => {
             let got = got.unwrap_or("none").to_owned();
             Err(Error::UnknownArchitecture {
@@ -74,7 +75,11 @@ fn family(architectures: &Json) -> Result<Family> {
 impl Settings {
     fn config(&self, family: Family) -> Result<Config> {
         let heads = self.num_attention_heads;
-        let own_dim = || self.hidden_size.checked_div(heads).unwrap_or(0);
+        // What transformers takes if Qwen3's folder does not say.
+        let own_dim = || match family {
+            Family::Qwen3 => 128,
+            _ => self.hidden_size.checked_div(heads).unwrap_or(0),
+        };
         // Only Mistral looks at its window; Llama's code has none.
         let window = self.sliding_window.filter(|_| family == Family::Mistral);
         Ok(Config {
@@ -170,10 +175,11 @@ impl Settings {
                 "present",
                 "absent (F32, F16 or BF16 weights)",
             ),
-            // Qwen2's window holds in some layers only.
+            // The window of Qwen2 and Qwen3 holds in some layers only.
             (
                 "use_sliding_window",
-                family == Family::Qwen2 && self.use_sliding_window == Some(true),
+                matches!(family, Family::Qwen2 | Family::Qwen3)
+                    && self.use_sliding_window == Some(true),
                 "true",
                 "false",
             ),

@@ -139,6 +139,7 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
         Family::Llama => ("LlamaForCausalLM", "llama"),
         Family::Mistral => ("MistralForCausalLM", "mistral"),
         Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
+        Family::Qwen3 => ("Qwen3ForCausalLM", "qwen3"),
     };
     let mut json = json!({
         "architectures": [architecture],
@@ -162,7 +163,7 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
     match config.family {
         Family::Llama => json["attention_bias"] = config.qkv_bias.into(),
         Family::Mistral => json["sliding_window"] = json!(config.sliding_window),
-        Family::Qwen2 => {}
+        Family::Qwen2 | Family::Qwen3 => {}
     }
     json
 }

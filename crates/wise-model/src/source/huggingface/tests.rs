@@ -337,6 +337,13 @@ fn families_differ_in_window_and_biases() {
         (qwen2.family, qwen2.sliding_window, qwen2.qkv_bias),
         (Family::Qwen2, None, true)
     );
+    let qwen3 = json!({"architectures": ["Qwen3ForCausalLM"], "head_dim": 16});
+    let qwen3 = Folder::with_settings(&qwen3).unwrap();
+    assert_eq!(
+        (qwen3.family, qwen3.head_dim, qwen3.sliding_window),
+        (Family::Qwen3, 16, None)
+    );
+    assert!(!qwen3.qkv_bias);
 }
 
 #[test]

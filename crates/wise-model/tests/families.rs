@@ -1,0 +1,133 @@
+//! Every decoder family against transformers, on the tiny random models of `tools/make_tiny_models.py`.
+//!
+//! Tolerance: logits within 1e-4 of the largest.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wise_model::{DeviceName, Model, ModelFiles, Overlay, Row, open, write_folder};
+
+const TOLERANCE: f32 = 1e-4;
+
+/// What transformers computes: sequences, and of each the logits after every token.
+#[derive(Deserialize)]
+struct Golden {
+    rows: Vec<Vec<u32>>,
+    logits: Vec<Vec<Vec<f32>>>,
+}
+
+impl Golden {
+    fn rows(&self) -> Vec<Row> {
+        self.rows.iter().cloned().map(Row::from).collect()
+    }
+}
+
+/// Each family's folder.
+fn folders() -> Vec<PathBuf> {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(tiny)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty());
+    folders
+}
+
+/// Each family's name, its model and its golden figures.
+fn families() -> impl Iterator<Item = (String, Model, Golden)> {
+    folders().into_iter().map(|folder| {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(folder.join("golden.json")).unwrap();
+        (name, load(&folder), serde_json::from_str(&text).unwrap())
+    })
+}
+
+fn files(folder: &Path) -> ModelFiles {
+    ModelFiles {
+        converted: None,
+        ..open(folder.to_str().unwrap(), &mut |_| {}).unwrap()
+    }
+}
+
+fn load(folder: &Path) -> Model {
+    let device = DeviceName::Cpu.open().unwrap();
+    Model::load(files(folder), &device, &mut |_| {}).unwrap()
+}
+
+#[track_caller]
+fn assert_agree(got: burn::tensor::Tensor<2>, expected: &[Vec<f32>], what: &str) {
+    let expected: Vec<f32> = expected.concat();
+    let got: Vec<f32> = got.into_data().iter::<f32>().collect();
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let error = (got.iter().zip(&expected)).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(error < TOLERANCE * largest, "{what}: {error} of {largest}");
+}
+
+#[test]
+fn logits_agree_with_transformers_wherever_the_model_is_split() {
+    for (name, model, golden) in families() {
+        for (row, expected) in golden.rows().iter().zip(&golden.logits) {
+            let at: Vec<usize> = (0..expected.len()).collect();
+            for layer in 0..model.config().layers {
+                let rows = std::slice::from_ref(row);
+                let logits = model.logits(rows, layer, &Overlay::Main, &at).unwrap();
+                assert_agree(logits, expected, &format!("{name}, layer {layer}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_agrees_with_transformers_at_all_tokens_and_at_some() {
+    for (name, model, golden) in families() {
+        let (rows, expected) = (golden.rows(), golden.logits.concat());
+        for step in [1, 4] {
+            let at: Vec<usize> = (0..expected.len()).step_by(step).collect();
+            let logits = model.logits(&rows, 1, &Overlay::Main, &at).unwrap();
+            let expected: Vec<_> = at.iter().map(|&at| expected[at].clone()).collect();
+            assert_agree(logits, &expected, &format!("{name}, every {step}"));
+        }
+    }
+}
+
+#[test]
+fn with_a_cache_the_last_logits_agree_with_transformers() {
+    for (name, model, golden) in families() {
+        let (row, expected) = (&golden.rows[0], &golden.logits[0]);
+        let mut cache = model.new_cache(1);
+        let mut done = 0;
+        for length in [4, 3, 1, 1, 1, 1] {
+            let rows = [Row::from(row[done..done + length].to_vec())];
+            done += length;
+            let site = model.prefix(&rows, 1, Some(&mut cache)).unwrap();
+            let output = model.site_output(&site, &Overlay::Main);
+            let at = [length - 1];
+            let logits = model.suffix(&site, output, &Overlay::Main, &at, Some(&mut cache));
+            let what = format!("{name}, {done} tokens");
+            assert_agree(logits, &expected[done - 1..done], &what);
+        }
+        assert_eq!(done, row.len());
+    }
+}
+
+#[test]
+fn a_folder_that_was_written_holds_the_same_model() {
+    for folder in folders() {
+        let copies = tempfile::tempdir().unwrap();
+        let copy = copies.path().join("copy");
+        write_folder(&mut files(&folder), &copy, &mut |_| {}).unwrap();
+        let (model, copy) = (load(&folder), load(&copy));
+        assert_eq!(copy.config(), model.config());
+        assert_eq!(copy.id(1).unwrap(), model.id(1).unwrap());
+        let rows = [Row::from(vec![7, 8, 9])];
+        let logits = |model: &Model| {
+            let logits = model.logits(&rows, 1, &Overlay::Main, &[2]).unwrap();
+            logits.into_data().iter::<f32>().collect::<Vec<_>>()
+        };
+        assert_eq!(logits(&copy), logits(&model));
+    }
+}
