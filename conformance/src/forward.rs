@@ -24,6 +24,9 @@ const BATCH: Tolerance = [1e-4, 3e-2, 5e-3];
 /// Of 4 answers.
 const ANSWERS: Tolerance = [0.0, 2.0, 1.0];
 
+/// Texts whose likeliest next tokens are compared.
+const TEXTS: usize = 40;
+
 /// Of all tokens.
 const TOKENS: Tolerance = [2e-3, 3e-2, 1e-2];
 
@@ -61,18 +64,18 @@ fn continuations(model: &Model) -> Result<Vec<Vec<u32>>> {
 
 /// The likeliest token after each of some texts' tokens.
 fn likeliest(model: &Model) -> Result<Vec<u32>> {
-    let mut likeliest = Vec::new();
-    for text in neutral_prompts().into_iter().take(40) {
-        let row = Row::from(model.prompt(PromptFormat::Raw, "", &text)?.tokens);
-        let count = row.tokens.len();
-        let site = model.prefix(&[row], 23, None)?;
-        let output = model.site_output(&site, &Overlay::Main);
-        let at: Vec<usize> = (0..count).collect();
-        let labels = vec![0; count];
-        let predictions = model.predictions(&site, output, &Overlay::Main, &at, &labels);
-        likeliest.extend(predictions.into_iter().map(|(token, _)| token));
-    }
-    Ok(likeliest)
+    let texts = neutral_prompts().into_iter().take(TEXTS);
+    let row = |text: String| {
+        let prompt = model.prompt(PromptFormat::Raw, "", &text)?;
+        Ok(Row::from(prompt.tokens))
+    };
+    let rows: Vec<Row> = texts.map(row).collect::<Result<_>>()?;
+    let site = model.prefix(&rows, 23, None)?;
+    let output = model.site_output(&site, &Overlay::Main);
+    let at: Vec<usize> = (0..site.layout.tokens()).collect();
+    let labels = vec![0; at.len()];
+    let predictions = model.predictions(&site, output, &Overlay::Main, &at, &labels);
+    Ok(predictions.into_iter().map(|(token, _)| token).collect())
 }
 
 pub fn check(pair: &Pair) -> Result<Vec<Outcome>> {
