@@ -64,7 +64,7 @@ const OPERATIONS: [Operation; 6] = [
         );
         let mut gradients = loss.loss.backward();
         let gradient = hidden.grad_remove(&mut gradients).map(floats);
-        [loss.nll, gradient.unwrap_or_default()].concat()
+        [floats(loss.nll), gradient.unwrap_or_default()].concat()
     }),
     ("a masked step", |device| {
         let [w, g, centre] = [7, 8, 9].map(|seed| matrix(device, [96, 160], seed));

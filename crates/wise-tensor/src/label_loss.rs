@@ -12,8 +12,8 @@ pub struct LabelLoss {
     /// Sum of the negative log-likelihoods in nats, each times its weight. Its gradient flows into the hidden
     /// states.
     pub loss: Tensor<1>,
-    /// Negative log-likelihood of each label, in nats.
-    pub nll: Vec<f32>,
+    /// Negative log-likelihood of each label, in nats, `[labels]`.
+    pub nll: Tensor<1>,
 }
 
 /// Loss of `labels` under the logits `hidden * head^T`, where `hidden` is `[labels, width]` and `head`
@@ -21,7 +21,7 @@ pub struct LabelLoss {
 ///
 /// The gradient with respect to the hidden states, `weight * (softmax - one_hot) * head`, is computed along with the
 /// loss, so that nothing as wide as the vocabulary is put on the tape: of that width there is one buffer, which turns
-/// from logits into their gradient in one pass.
+/// from logits into their gradient in one pass. Nothing is read back from a device.
 pub fn label_loss(
     hidden: Tensor<2>,
     head: &Tensor<2>,
@@ -30,17 +30,12 @@ pub fn label_loss(
 ) -> LabelLoss {
     let plain = hidden.clone().detach();
     let logits = product(plain.clone(), head);
-    let (nll, gradient) = if is_cpu(&logits.device()) {
+    let (nll, sum, gradient) = if is_cpu(&logits.device()) {
         on_cpu(logits, labels, weights)
     } else {
         on_device(logits, labels, weights)
     };
     let gradient = product(gradient, &head.clone().transpose());
-    let sum: f32 = nll
-        .iter()
-        .zip(weights)
-        .map(|(nll, weight)| nll * weight)
-        .sum();
     // Linear in the hidden states, with the slope of the loss where they are.
     let slope = (hidden * gradient.clone()).sum() - (plain * gradient).sum();
     LabelLoss {
@@ -49,16 +44,26 @@ pub fn label_loss(
     }
 }
 
-/// Losses, and the gradient with respect to the logits, written over them.
-fn on_cpu(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
+/// `[labels]`, `[1]` and `[labels, vocabulary]`.
+type LossAndGradient = (Tensor<1>, Tensor<1>, Tensor<2>);
+
+/// Losses, their weighted sum, and the gradient with respect to the logits, written over them.
+fn on_cpu(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> LossAndGradient {
     let (shape, device) = (logits.dims(), logits.device());
     let mut logits = floats(logits);
     let rows = logits.par_chunks_mut(shape[1]);
-    let nll = rows
+    let nll: Vec<f32> = rows
         .zip(labels.par_iter().zip(weights))
         .map(|(row, (&label, &weight))| descend(row, label as usize, weight))
         .collect();
-    (nll, tensor(logits, shape, &device))
+    let sum: f32 = nll
+        .iter()
+        .zip(weights)
+        .map(|(nll, weight)| nll * weight)
+        .sum();
+    let sum = Tensor::from_floats([sum], &device);
+    let nll = Tensor::from_data(TensorData::new(nll, [shape[0]]), &device);
+    (nll, sum, tensor(logits, shape, &device))
 }
 
 /// Turns the logits of one label into the gradient of its weighted loss; returns the loss without the weight.
@@ -81,7 +86,7 @@ fn descend(logits: &mut [f32], label: usize, weight: f32) -> f32 {
 }
 
 /// The same in operations of the backend, so that logits stay on the device.
-fn on_device(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, Tensor<2>) {
+fn on_device(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> LossAndGradient {
     let ([rows, _], device) = (logits.dims(), logits.device());
     let ids: Vec<i32> = labels.iter().map(|&id| id as i32).collect();
     let labels = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, 1]), &device);
@@ -90,10 +95,8 @@ fn on_device(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, T
     let chosen = shifted.clone().gather(1, labels.clone());
     let shares = shifted.exp();
     let sum = shares.clone().sum_dim(1);
-    let nll = (sum.clone().log() - chosen)
-        .into_data()
-        .iter::<f32>()
-        .collect();
+    let nll = sum.clone().log() - chosen;
+    let weighted = (nll.clone() * weights.clone()).sum();
     let gradient = shares * (weights.clone() / sum);
     let gradient = gradient.scatter(
         1,
@@ -101,7 +104,7 @@ fn on_device(logits: Tensor<2>, labels: &[u32], weights: &[f32]) -> (Vec<f32>, T
         weights.neg(),
         burn::tensor::IndexingUpdateOp::Add,
     );
-    (nll, gradient)
+    (nll.squeeze_dim(1), weighted, gradient)
 }
 
 #[cfg(all(test, feature = "cpu"))]
@@ -140,7 +143,8 @@ mod tests {
     fn of_logits(logits: &[f32], label: u32) -> f32 {
         let identity: Vec<f32> = (0..9).map(|i| f32::from(u8::from(i % 4 == 0))).collect();
         let hidden = matrix(logits, WIDTH);
-        label_loss(hidden, &matrix(&identity, WIDTH), &[label], &[1.0]).nll[0]
+        let loss = label_loss(hidden, &matrix(&identity, WIDTH), &[label], &[1.0]);
+        values(loss.nll)[0]
     }
 
     #[test]
@@ -176,7 +180,7 @@ mod tests {
             let by_hand = tracked();
             let got = label_loss(by_hand.clone(), &head, &labels, &weights);
 
-            assert_close(&got.nll, &values(nll.detach()));
+            assert_close(&values(got.nll), &values(nll.detach()));
             assert_close(&values(got.loss.clone().detach()), &values(expected.clone().detach()));
             assert_close(
                 &values(by_hand.grad_remove(&mut got.loss.backward()).unwrap()),
@@ -191,9 +195,10 @@ mod tests {
             weights in prop::collection::vec(0.0_f32..1.0, 3),
         ) {
             let logits = matrix(&logits, VOCABULARY);
-            let (nll, gradient) = on_cpu(logits.clone(), &labels, &weights);
-            let (expected_nll, expected) = on_device(logits, &labels, &weights);
-            assert_close(&nll, &expected_nll);
+            let (nll, sum, gradient) = on_cpu(logits.clone(), &labels, &weights);
+            let (expected_nll, expected_sum, expected) = on_device(logits, &labels, &weights);
+            assert_close(&values(nll), &values(expected_nll));
+            assert_close(&values(sum), &values(expected_sum));
             assert_close(&values(gradient), &values(expected));
         }
     }

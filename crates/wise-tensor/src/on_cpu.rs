@@ -12,6 +12,12 @@ pub(crate) fn is_cpu(_: &Device) -> bool {
     false
 }
 
+/// After how many steps of a descent its losses are read: waiting for them costs nothing on the CPU, and keeps other
+/// devices idle.
+pub fn steps_between_reads(device: &Device) -> usize {
+    if is_cpu(device) { 1 } else { 4 }
+}
+
 pub(crate) fn floats(x: Tensor<2>) -> Vec<f32> {
     let data = x.into_data().convert::<f32>();
     data.try_into_vec().expect("converted to f32")

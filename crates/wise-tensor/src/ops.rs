@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::on_cpu::is_cpu;
+
 /// L2 norm of every row of `x` (`[rows, width]` to `[rows]`), with gradient 0 where the row is 0.
 ///
 /// The plain `sqrt(sum(x^2))` has an infinite derivative at 0, and a fresh side memory starts there.
@@ -18,6 +20,19 @@ pub fn row_norms(x: Tensor<2>) -> Tensor<1> {
 pub fn mean_of_positive(x: Tensor<1>) -> Tensor<1> {
     let count = x.clone().detach().greater_elem(0.0).float().sum();
     burn::tensor::activation::relu(x).sum() / count.clamp_min(1.0)
+}
+
+/// `x`, shortened so that within `mask` it is at most `most` times as long as `other` is there; all are `[out, in]`.
+pub fn no_longer_than(x: Tensor<2>, other: &Tensor<2>, mask: &Tensor<2>, most: f64) -> Tensor<2> {
+    let length = |x: &Tensor<2>| (x.clone() * mask.clone()).square().sum().sqrt();
+    if is_cpu(&x.device()) {
+        let of = |x: &Tensor<2>| f64::from(length(x).into_scalar::<f32>());
+        let share = (most * of(other) / of(&x).max(f64::MIN_POSITIVE)).min(1.0);
+        return x * share;
+    }
+    let least = f64::from(f32::MIN_POSITIVE);
+    let share = (length(other) * most / length(&x).clamp_min(least)).clamp_max(1.0);
+    x * share.unsqueeze()
 }
 
 /// Moves every element of `weight` to within `limit` of the same element of `centre`.
@@ -61,6 +76,16 @@ mod tests {
         assert_eq!(values(mean_of_positive(x)), [2.0]);
         let none = matrix(1, 2, vec![-1.0, 0.0]).reshape([2]);
         assert_eq!(values(mean_of_positive(none)), [0.0]);
+    }
+
+    #[test]
+    fn what_is_too_long_within_the_mask_is_shortened() {
+        let mask = matrix(1, 3, vec![1.0, 1.0, 0.0]);
+        let x = matrix(1, 3, vec![3.0, 4.0, 100.0]);
+        let other = matrix(1, 3, vec![0.0, 2.0, 7.0]);
+        let shortened = |most| values(no_longer_than(x.clone(), &other, &mask, most).reshape([3]));
+        assert_eq!(shortened(1.25), [1.5, 2.0, 50.0]);
+        assert_eq!(shortened(9.0), [3.0, 4.0, 100.0]);
     }
 
     #[test]

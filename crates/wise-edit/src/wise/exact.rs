@@ -124,15 +124,26 @@ fn the_trainer_follows_the_plain_loop() {
     let mask = drawn.draw(hidden * ffn).unwrap().to_dense();
     let mask = Tensor::from_data(TensorData::new(mask, [hidden, ffn]), model.device());
 
-    let mut followed = Vec::new();
     let templates = lesson.templates;
     let begun = beginnings(&model, &config, templates).unwrap();
     let site = model.prefix_behind(&begun, &rows.rows).unwrap();
-    let trained = Trainer::new(&model, &config, &rows, site, &pool, 0)
-        .unwrap()
-        .train(main.clone(), &mask, &mut |_, losses| {
-            followed.push([losses.edit_loss, losses.router_loss]);
-        });
+    let train = |together: usize| {
+        let mut followed = Vec::new();
+        let trained = Trainer::new(&model, &config, &rows, site.clone(), &pool, 0)
+            .unwrap()
+            .reading_together(together)
+            .train(main.clone(), &mask, &mut |_, losses| {
+                followed.push([losses.edit_loss, losses.router_loss]);
+            });
+        (followed, trained)
+    };
+    let (followed, trained) = train(1);
+    // However many iterations are read together, they are the same.
+    let (read_together, also_trained) = train(4);
+    assert_eq!(read_together, followed);
+    assert_eq!(also_trained.iterations, trained.iterations);
+    let apart = (also_trained.matrix - trained.matrix.clone()).abs().max();
+    assert_eq!(apart.into_scalar::<f32>(), 0.0);
 
     let mut matrix = main.clone();
     let mut plain = Vec::new();

@@ -1,6 +1,6 @@
 //! Sequences at the edit site with labels, and their loss.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use wise_model::{EditSite, Model, Overlay};
 
@@ -101,8 +101,9 @@ impl Taped {
         (Self { matrix, loss }, rest)
     }
 
-    pub(crate) fn value(&self) -> f32 {
-        self.loss.clone().detach().into_scalar()
+    /// `[1]`, not tracked.
+    pub(crate) fn value(&self) -> Tensor<1> {
+        self.loss.clone().detach()
     }
 
     /// `None` if the loss does not depend on the matrix.
@@ -122,19 +123,19 @@ pub(crate) struct Share<'a> {
 }
 
 /// The weighted loss of some sequences' labels, in parts, and of each part the dearest label of a binding sequence
-/// in nats.
+/// in nats (`[1]`).
 pub(crate) fn edit_loss(
     model: &Model,
     matrix: &Tensor<2>,
     shares: &[Share<'_>],
-) -> Vec<(Taped, f32)> {
+) -> Vec<(Taped, Tensor<1>)> {
     split(model, shares)
         .into_par_iter()
         .map(|part| Taped::of(matrix, |matrix| loss_of(model, matrix, &part)))
         .collect()
 }
 
-fn loss_of(model: &Model, matrix: &Tensor<2>, part: &[Share<'_>]) -> (Tensor<1>, f32) {
+fn loss_of(model: &Model, matrix: &Tensor<2>, part: &[Share<'_>]) -> (Tensor<1>, Tensor<1>) {
     let sequences: Vec<&Labelled> = part.iter().map(|share| share.sequence).collect();
     let (site, at, labels) = packed(model, &sequences);
     let weights: Vec<f32> = part
@@ -146,8 +147,12 @@ fn loss_of(model: &Model, matrix: &Tensor<2>, part: &[Share<'_>]) -> (Tensor<1>,
     let binding = part
         .iter()
         .flat_map(|share| share.sequence.labels.iter().map(|_| share.binding));
-    let of_binding = loss.nll.iter().zip(binding).filter(|(_, binding)| *binding);
-    let dearest = of_binding.map(|(nll, _)| *nll).fold(0.0, f32::max);
+    let binding: Vec<f32> = binding
+        .map(|binding| f32::from(u8::from(binding)))
+        .collect();
+    let shape = [binding.len()];
+    let binding = Tensor::<1>::from_data(TensorData::new(binding, shape), &loss.nll.device());
+    let dearest = (loss.nll * binding).max();
     (loss.loss, dearest)
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use wise_memory::Pooling;
 use wise_model::{EditSite, Model, Overlay};
-use wise_tensor::mean_of_positive;
+use wise_tensor::{mean_of_positive, no_longer_than, steps_between_reads};
 
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::descent::Descent;
@@ -36,6 +36,67 @@ pub(crate) struct Iteration {
 impl Iteration {
     pub(crate) fn loss(&self) -> f32 {
         self.edit_loss + self.router_loss
+    }
+}
+
+/// Losses of one iteration that are still on the device.
+struct Unread {
+    /// Edit loss and dearest label of each part, then the router loss and activations, if any.
+    values: Tensor<1>,
+    parts: usize,
+    work: Work,
+}
+
+impl Unread {
+    /// All at once: a device is waited for once.
+    fn read(unread: Vec<Self>) -> Vec<Iteration> {
+        if unread.is_empty() {
+            return Vec::new();
+        }
+        let counts: Vec<usize> = unread.iter().map(|u| u.values.dims()[0]).collect();
+        let values = unread.iter().map(|u| u.values.clone()).collect();
+        let values = Tensor::cat(values, 0).into_data();
+        let mut values = values.iter::<f32>();
+        let of_iteration = |(unread, count): (Self, usize)| {
+            let own: Vec<f32> = values.by_ref().take(count).collect();
+            let (edit, rest) = own.split_at(unread.parts);
+            let (dearest, router) = rest.split_at(unread.parts);
+            Iteration {
+                edit_loss: edit.iter().sum(),
+                router_loss: router.first().copied().unwrap_or_default(),
+                activations: router.get(1..).unwrap_or_default().to_vec(),
+                dearest_label: dearest.iter().copied().fold(0.0, f32::max),
+                work: unread.work,
+            }
+        };
+        unread.into_iter().zip(counts).map(of_iteration).collect()
+    }
+}
+
+/// What has been told of the iterations so far.
+struct Told<'a> {
+    observe: &'a mut dyn FnMut(usize, &Iteration),
+    count: usize,
+    /// Losses of the last two.
+    before: [f32; 2],
+}
+
+impl Told<'_> {
+    fn tell(&mut self, iteration: &Iteration) {
+        (self.observe)(self.count, iteration);
+        self.count += 1;
+        self.before = [self.before[1], iteration.loss()];
+    }
+
+    /// Ends at the first one that diverged, which it returns.
+    fn tell_all(&mut self, iterations: Vec<Iteration>) -> Option<Iteration> {
+        for iteration in iterations {
+            if !iteration.loss().is_finite() {
+                return Some(iteration);
+            }
+            self.tell(&iteration);
+        }
+        None
     }
 }
 
@@ -71,6 +132,8 @@ pub(crate) struct Trainer<'a> {
     /// What the main memory makes of the edit tokens.
     main_output: Tensor<2>,
     main: Tensor<2>,
+    /// Iterations whose losses are read together.
+    together: usize,
 }
 
 impl<'a> Trainer<'a> {
@@ -99,6 +162,7 @@ impl<'a> Trainer<'a> {
             padding: rows.padding,
             main_output: model.site_output(&site, &Overlay::Main),
             main: model.site_weight(site.layer)?,
+            together: steps_between_reads(&site.inputs.device()),
             site,
         })
     }
@@ -132,7 +196,15 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn reading_together(mut self, iterations: usize) -> Self {
+        self.together = iterations;
+        self
+    }
+
     /// Gradient descent on the sum of edit loss and router loss, inside `mask` (`[hidden, ffn]`, 0 or 1).
+    ///
+    /// Losses are read, told and judged every few iterations ([`steps_between_reads`]), on the CPU after each.
     pub(crate) fn train(
         &self,
         mut matrix: Tensor<2>,
@@ -141,30 +213,47 @@ impl<'a> Trainer<'a> {
     ) -> Trained {
         let config = self.config;
         let mut descent = Descent::new(config, self.main.clone(), mask);
-        let mut before = [0.0, 1e9];
+        let mut told = Told {
+            observe,
+            count: 0,
+            before: [0.0, 1e9],
+        };
         let mut lapsed: Vec<&Labelled> = Vec::new();
         let mut sweeps = 0;
         let mut iterations = 0;
+        let mut unread = Vec::new();
         let last = loop {
-            let (taped, iteration) = self.losses(&matrix, iterations, &lapsed);
-            let settled = iterations >= config.min_iter && self.settled(&iteration, before);
-            if settled && sweeps < config.sweeps {
-                sweeps += 1;
-                lapsed = self.lapsed(&matrix);
-                if !lapsed.is_empty() {
-                    continue;
+            let (taped, losses) = self.losses(&matrix, iterations, &lapsed);
+            unread.push(losses);
+            let last = iterations + 1 == config.n_iter;
+            let mut read = Vec::new();
+            if last || unread.len() >= self.together || iterations == config.min_iter {
+                read = Unread::read(std::mem::take(&mut unread));
+            }
+            let newest = read.pop();
+            // The matrix has moved on since these.
+            if let Some(diverged) = told.tell_all(read) {
+                break diverged;
+            }
+            if let Some(iteration) = &newest {
+                let settled = iterations >= config.min_iter && self.settled(iteration, told.before);
+                if settled && sweeps < config.sweeps {
+                    sweeps += 1;
+                    lapsed = self.lapsed(&matrix);
+                    if !lapsed.is_empty() {
+                        continue;
+                    }
                 }
+                if settled || !iteration.loss().is_finite() {
+                    break iteration.clone();
+                }
+                told.tell(iteration);
             }
-            if settled || !iteration.loss().is_finite() {
-                break iteration;
-            }
-            observe(iterations, &iteration);
-            before = [before[1], iteration.loss()];
             if let Some(gradient) = self.gradient(taped, mask) {
                 matrix = descent.step(matrix, gradient);
             }
             iterations += 1;
-            if iterations == config.n_iter {
+            if let Some(iteration) = newest.filter(|_| last) {
                 break iteration;
             }
         };
@@ -194,15 +283,11 @@ impl<'a> Trainer<'a> {
         let (Some(edit), Some(router)) = (&edit, &router) else {
             return edit.or(router);
         };
-        let length = |gradient: &Tensor<2>| {
-            let inside = gradient.clone() * mask.clone();
-            f64::from(inside.square().sum().sqrt().into_scalar::<f32>())
+        let router = match self.config.router_gradient {
+            Some(most) => no_longer_than(router.clone(), edit, mask, most),
+            None => router.clone(),
         };
-        let shortened = match self.config.router_gradient {
-            Some(most) => (most * length(edit) / length(router).max(f64::MIN_POSITIVE)).min(1.0),
-            None => 1.0,
-        };
-        Some(edit.clone() + router.clone() * shortened)
+        Some(edit.clone() + router)
     }
 
     /// Whether training ends; `before` are the losses of the two iterations before.
@@ -238,7 +323,7 @@ impl<'a> Trainer<'a> {
         matrix: &Tensor<2>,
         iteration: usize,
         lapsed: &[&Labelled],
-    ) -> ((Vec<Taped>, Option<Taped>), Iteration) {
+    ) -> ((Vec<Taped>, Option<Taped>), Unread) {
         let shares = self.shares(iteration, lapsed);
         // Keys are what they are, whatever the memory learns.
         let routed = self.config.route_by == RouteBy::Activation;
@@ -248,11 +333,13 @@ impl<'a> Trainer<'a> {
             || routed.then(router),
         );
         let (router, activations) = router.unzip();
-        let losses = Iteration {
-            edit_loss: parts.iter().map(|(part, _)| part.value()).sum(),
-            router_loss: router.as_ref().map_or(0.0, Taped::value),
-            activations: activations.unwrap_or_default(),
-            dearest_label: parts.iter().map(|part| part.1).fold(0.0, f32::max),
+        let edit = parts.iter().map(|(part, _)| part.value());
+        let dearest = parts.iter().map(|(_, dearest)| dearest.clone());
+        let of_router = router.as_ref().map(Taped::value).into_iter();
+        let values = edit.chain(dearest).chain(of_router).chain(activations);
+        let losses = Unread {
+            values: Tensor::cat(values.collect(), 0),
+            parts: parts.len(),
             work: self.work(&shares, iteration),
         };
         let parts = parts.into_iter().map(|(part, _)| part).collect();
@@ -295,7 +382,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The router loss, and the activation of each of the edit's rows.
-    fn router_losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Vec<f32>) {
+    fn router_losses(&self, matrix: &Tensor<2>, iteration: usize) -> (Tensor<1>, Tensor<1>) {
         let output = self.output(matrix);
         let distances = self.config.distance.between(&self.main_output, output);
         let edits = vote(&self.votes, distances.clone(), self.config.pooling);
@@ -311,8 +398,7 @@ impl<'a> Trainer<'a> {
         if let Some(replay) = self.replay {
             loss = loss + replay.loss(matrix, iteration);
         }
-        let activations = edits.detach().into_data().iter::<f32>().collect();
-        (loss, activations)
+        (loss, edits.detach())
     }
 
     /// The prompts that shall be left alone in an iteration.
