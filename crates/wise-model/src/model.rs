@@ -77,7 +77,7 @@ impl Model {
             .transpose()?;
         let (tensors, converted) = (files.tensors.as_mut(), files.converted.as_deref());
         let precision = placement.precision;
-        let weights = Weights::open(&files.config, tensors, converted, precision, progress)?;
+        let weights = Weights::open(&files.config, tensors, converted, &placement, progress)?;
         let decoder = Decoder::load(files.config.clone(), &weights, &placement.device)?;
         drop(weights);
         Ok(Self {

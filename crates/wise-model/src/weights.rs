@@ -1,8 +1,14 @@
 //! Weights as the decoder holds them: matrices in the precision asked for, projections turned to `[in, out]`.
 //!
-//! Turning a model's files into that takes most of the time of a start and, in memory, as much as the model. So it is
+//! That is how products with few tokens are fast on the CPU. Other devices take matrices as they come, `[out, in]`, straight
+//! from the model's files, one at a time.
+//!
+//! For the CPU, turning a model's files into that takes most of the time of a start and, in memory, as much as the model. So it is
 //! done once: the result is kept in a file, which is mapped from then on. Mapped pages are shared between processes, and
 //! the system can drop them when memory is short.
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -14,7 +20,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Shape, Tensor, Tens
 use bytes::Bytes as Shared;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, View};
-use wise_tensor::Precision;
+use wise_tensor::{Placement, Precision};
 
 use crate::atomic::temporary_file;
 use crate::source::{expected_tensors, map};
@@ -32,7 +38,8 @@ pub(crate) enum Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The weights of `source` in `precision`, from the file `kept` if it holds them, through it if it can be written.
+    /// The weights of `source` for a placement; for the CPU from the file `kept` if it holds them, through it if it can
+    /// be written.
     ///
     /// # Errors
     /// If the source has weights that cannot be read or are not finite.
@@ -40,18 +47,20 @@ impl<'a> Weights<'a> {
         config: &Config,
         source: &'a mut dyn TensorSource,
         kept: Option<&Path>,
-        precision: Precision,
+        placement: &Placement,
         progress: &'a mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
+        let (precision, turn) = (placement.precision, placement.is_on_cpu());
         let converter = Converter {
             precision,
+            turn,
             source: RefCell::new(source),
             progress: RefCell::new(progress),
             done: Cell::new(0),
             total: expected_tensors(config).len(),
             failed: RefCell::new(None),
         };
-        let Some(kept) = kept else {
+        let Some(kept) = kept.filter(|_| turn) else {
             return Ok(Self::Files(converter));
         };
         let kept = &in_precision(kept, precision);
@@ -71,13 +80,13 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If it cannot be read or is not finite.
     pub(crate) fn read<const D: usize>(&self, name: &str, device: &Device) -> Result<Tensor<D>> {
-        let data = match self {
-            Self::Files(converter) => converter.convert(name)?,
-            Self::Mapped(mapped) => mapped.data(name),
+        let (data, is_turned) = match self {
+            Self::Files(converter) => (converter.convert(name)?, converter.turns(name)),
+            Self::Mapped(mapped) => (mapped.data(name), is_projection(name)),
         };
         let dtype = data.dtype();
         let tensor = Tensor::<D>::from_data(data, (device, dtype));
-        Ok(if is_projection(name) {
+        Ok(if is_turned {
             tensor.transpose()
         } else {
             tensor
@@ -126,6 +135,8 @@ fn turned(name: &str, shape: &[usize]) -> Vec<usize> {
 /// Converts a source's weights.
 pub(crate) struct Converter<'a> {
     precision: Precision,
+    /// Whether projections are turned to `[in, out]`.
+    turn: bool,
     source: RefCell<&'a mut dyn TensorSource>,
     progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
     done: Cell<usize>,
@@ -135,6 +146,10 @@ pub(crate) struct Converter<'a> {
 }
 
 impl Converter<'_> {
+    fn turns(&self, name: &str) -> bool {
+        self.turn && is_projection(name)
+    }
+
     fn convert(&self, name: &str) -> Result<TensorData> {
         (self.progress.borrow_mut())(Progress::Loading {
             tensor: name,
@@ -143,10 +158,15 @@ impl Converter<'_> {
         });
         self.done.set(self.total.min(self.done.get() + 1));
         let mut source = self.source.borrow_mut();
-        let values = source.read(name)?;
         // The shape was checked against the configuration before anything was read.
         let shape = source.shape(name).unwrap_or_default();
         let precision = held_in(&shape, self.precision);
+        if let Some(bytes) = as_it_is(source.as_mut(), name, precision, shape.len())?
+            && !self.turns(name)
+        {
+            return finite(name, bytes, shape, precision);
+        }
+        let values = source.read(name)?;
         // What rounds to infinity is not finite in the end.
         let largest = match precision {
             Precision::F32 => f32::MAX,
@@ -161,14 +181,19 @@ impl Converter<'_> {
                 count,
             });
         }
-        let values = if is_projection(name) {
+        let values = if self.turns(name) {
             let mut transposed = vec![0.0; values.len()];
             transpose::transpose(&values, &mut transposed, shape[1], shape[0]);
             transposed
         } else {
             values
         };
-        let data = TensorData::new(values, turned(name, &shape));
+        let shape = if self.turns(name) {
+            turned(name, &shape)
+        } else {
+            shape
+        };
+        let data = TensorData::new(values, shape);
         Ok(data.convert_dtype(precision.dtype()))
     }
 
@@ -199,6 +224,58 @@ impl Converter<'_> {
         let _ = write();
         self.failed.take().map_or(Ok(()), Err)
     }
+}
+
+/// The bytes of a matrix that its source holds in the precision asked for; vectors may have to be worked on.
+fn as_it_is(
+    source: &mut dyn TensorSource,
+    name: &str,
+    precision: Precision,
+    rank: usize,
+) -> Result<Option<Shared>> {
+    if rank < 2 || cfg!(target_endian = "big") {
+        return Ok(None);
+    }
+    let stored = source.stored(name)?;
+    Ok(stored.and_then(|(held, bytes)| (held == precision).then_some(bytes)))
+}
+
+/// The bytes as a tensor's, if all of its values are finite.
+fn finite(
+    name: &str,
+    bytes: Shared,
+    shape: Vec<usize>,
+    precision: Precision,
+) -> Result<TensorData> {
+    // Infinity and NaN have all bits of the exponent set.
+    let all_set = |mask: u16| {
+        let pairs = bytes.as_chunks::<2>().0.iter();
+        pairs
+            .filter(|b| u16::from_le_bytes(**b) & mask == mask)
+            .count()
+    };
+    let count = match precision {
+        Precision::F32 => {
+            let words = bytes.as_chunks::<4>().0.iter();
+            words
+                .filter(|b| !f32::from_le_bytes(**b).is_finite())
+                .count()
+        }
+        Precision::Bf16 => all_set(0x7f80),
+        Precision::F16 => all_set(0x7c00),
+    };
+    if count > 0 {
+        return Err(Error::NotFinite {
+            name: name.to_owned(),
+            count,
+        });
+    }
+    let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+    Ok(TensorData::from_bytes(
+        bytes,
+        Shape::from(shape),
+        precision.dtype(),
+    ))
 }
 
 /// A weight that is converted when it is written.
@@ -268,157 +345,5 @@ impl Mapped {
         let (shape, dtype, place) = &self.places[name];
         let bytes = Bytes::from_shared(self.bytes.slice(place.clone()), AllocationProperty::File);
         TensorData::from_bytes(bytes, Shape::from(shape.clone()), *dtype)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::DeviceName;
-    use crate::source::testing::tiny_config;
-
-    /// Every value another one; at most so many tensors can be read.
-    struct Counting(usize);
-
-    impl TensorSource for Counting {
-        fn names(&self) -> Vec<String> {
-            let expected = expected_tensors(&tiny_config()).into_iter();
-            expected.map(|(name, _)| name).collect()
-        }
-
-        fn shape(&self, name: &str) -> Option<Vec<usize>> {
-            let mut expected = expected_tensors(&tiny_config()).into_iter();
-            expected.find(|(n, _)| n == name).map(|(_, shape)| shape)
-        }
-
-        fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-            self.0 = self
-                .0
-                .checked_sub(1)
-                .ok_or(Error::Empty { what: "source" })?;
-            let count: usize = self.shape(name).unwrap().iter().product();
-            let first = name.len() as f32 * 1000.0;
-            Ok((0..count).map(|i| first + i as f32).collect())
-        }
-    }
-
-    const ALL: usize = usize::MAX;
-
-    fn values(source: &mut dyn TensorSource, kept: Option<&Path>) -> Result<Vec<Vec<f32>>> {
-        values_in(Precision::F32, source, kept)
-    }
-
-    fn values_in(
-        precision: Precision,
-        source: &mut dyn TensorSource,
-        kept: Option<&Path>,
-    ) -> Result<Vec<Vec<f32>>> {
-        let device = DeviceName::Cpu.open().unwrap();
-        let (config, mut progress) = (tiny_config(), |_: Progress<'_>| {});
-        let weights = Weights::open(&config, source, kept, precision, &mut progress)?;
-        let of_tensor = |(name, shape): (String, Vec<usize>)| {
-            let data = match shape.len() {
-                1 => weights.read::<1>(&name, &device)?.into_data(),
-                _ => weights.read::<2>(&name, &device)?.into_data(),
-            };
-            assert_eq!(data.dtype(), held_in(&shape, precision).dtype());
-            assert_eq!(data.shape().to_vec(), shape, "{name}");
-            Ok(data.iter::<f32>().collect())
-        };
-        expected_tensors(&config)
-            .into_iter()
-            .map(of_tensor)
-            .collect()
-    }
-
-    #[test]
-    fn kept_weights_are_those_of_the_source_and_are_converted_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let kept = folder.path().join("new/kept.safetensors");
-        let plain = values(&mut Counting(ALL), None).unwrap();
-        let mut source = Counting(ALL);
-        let named = expected_tensors(&tiny_config()).into_iter();
-        let read: Vec<_> = named.map(|(name, _)| source.read(&name).unwrap()).collect();
-        assert_eq!(plain, read);
-        assert_eq!(values(&mut Counting(ALL), Some(&kept)).unwrap(), plain);
-        assert_eq!(values(&mut Counting(0), Some(&kept)).unwrap(), plain);
-    }
-
-    #[test]
-    fn each_precision_has_a_file_of_its_own_with_rounded_matrices() {
-        let folder = tempfile::tempdir().unwrap();
-        let kept = folder.path().join("kept.safetensors");
-        let plain = values(&mut Counting(ALL), Some(&kept)).unwrap();
-        let rounded = values_in(Precision::Bf16, &mut Counting(ALL), Some(&kept)).unwrap();
-        for ((name, shape), (got, exact)) in expected_tensors(&tiny_config())
-            .into_iter()
-            .zip(rounded.iter().zip(&plain))
-        {
-            let round = |v: &f32| bf16::from_f32(*v).to_f32();
-            let expected: Vec<f32> = match shape.len() {
-                1 => exact.clone(),
-                _ => exact.iter().map(round).collect(),
-            };
-            assert_eq!(got, &expected, "{name}");
-        }
-        assert_ne!(rounded, plain);
-        let again = values_in(Precision::Bf16, &mut Counting(0), Some(&kept)).unwrap();
-        assert_eq!(again, rounded);
-        assert_eq!(values(&mut Counting(0), Some(&kept)).unwrap(), plain);
-    }
-
-    #[test]
-    fn what_f16_cannot_hold_is_refused() {
-        // Beyond 65504, the most of f16.
-        struct Large;
-        impl TensorSource for Large {
-            fn names(&self) -> Vec<String> {
-                Counting(ALL).names()
-            }
-            fn shape(&self, name: &str) -> Option<Vec<usize>> {
-                Counting(ALL).shape(name)
-            }
-            fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-                let values = Counting(ALL).read(name)?;
-                Ok(values.into_iter().map(|v| v * 10.0).collect())
-            }
-        }
-        assert!(values_in(Precision::Bf16, &mut Large, None).is_ok());
-        let error = values_in(Precision::F16, &mut Large, None).unwrap_err();
-        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("bf16"));
-    }
-
-    #[test]
-    fn a_file_that_is_not_whole_or_of_another_layout_is_written_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let kept = folder.path().join("kept.safetensors");
-        let plain = values(&mut Counting(ALL), Some(&kept)).unwrap();
-        let whole = std::fs::read(&kept).unwrap();
-        let layout = b"\"wise_weights\":\"1\"";
-        let at = whole.windows(layout.len()).position(|w| w == layout);
-        let mut other = whole.clone();
-        other[at.unwrap() + layout.len() - 2] = b'0';
-        for damaged in [&whole[..whole.len() - 1], &whole[..4], &other] {
-            std::fs::write(&kept, damaged).unwrap();
-            assert_eq!(values(&mut Counting(ALL), Some(&kept)).unwrap(), plain);
-            assert!(std::fs::read(&kept).unwrap() == whole);
-        }
-    }
-
-    #[test]
-    fn without_a_place_for_the_file_the_weights_are_in_memory() {
-        let plain = values(&mut Counting(ALL), None).unwrap();
-        let nowhere = Path::new("/dev/null/kept.safetensors");
-        assert_eq!(values(&mut Counting(ALL), Some(nowhere)).unwrap(), plain);
-    }
-
-    #[test]
-    fn a_source_that_cannot_be_read_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let kept = folder.path().join("kept.safetensors");
-        let error = values(&mut Counting(3), Some(&kept)).unwrap_err();
-        assert!(matches!(error, Error::Empty { what: "source" }), "{error}");
-        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 }

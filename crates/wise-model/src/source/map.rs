@@ -29,7 +29,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
 }
 
 #[allow(unsafe_code)]
-fn map_file(file: &File) -> std::io::Result<Mmap> {
+pub(super) fn map_file(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read-only and private to this process. Should another process change or
     // truncate the file meanwhile, the numbers read change or the process ends by a signal; that
     // is accepted here, as by every program that maps weights. Weights in this crate's own cache

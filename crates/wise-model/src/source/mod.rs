@@ -18,6 +18,7 @@ pub(crate) mod testing;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
+use wise_tensor::Precision;
 
 pub use chat::{ChatTemplate, Message};
 pub use fetch::{cache_dir, is_cached};
@@ -44,6 +45,16 @@ pub trait TensorSource: Send {
     ///
     /// Fails if the source has no such tensor or cannot decode its number format.
     fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+
+    /// The bytes of a matrix, little-endian, and their number format; `None` where they have to be decoded or put in
+    /// another order first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they cannot be read.
+    fn stored(&mut self, _name: &str) -> Result<Option<(Precision, bytes::Bytes)>> {
+        Ok(None)
+    }
 }
 
 /// The text of a chat template with the tokens that it may name.

@@ -27,7 +27,7 @@ pub(super) fn open(name: &str, folder: &Path, progress: Report<'_>) -> Result<Mo
     let chat_template = chat_template(folder)?;
     let eos = generation_eos(folder)?.unwrap_or(config_eos);
     let tensors = FolderTensors::open(folder)?;
-    let sha256 = tensors.sha256(progress);
+    let sha256 = tensors.sha256(progress)?;
     let tensors = Box::new(tensors);
     Ok(ModelFiles {
         name: name.to_owned(),

@@ -1,16 +1,18 @@
 //! The tensors of one or several mapped safetensors files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use wise_tensor::Precision;
 
-use super::super::map::{file_name, hex, io_error, map, sha256};
+use super::super::map::{file_name, hex, io_error, map_file, sha256};
 use super::super::report::index_by_name;
 use super::super::{Report, TensorSource};
 use super::{optional, parse};
@@ -19,10 +21,10 @@ use crate::{Error, Result};
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
-/// One mapped file.
+/// One file.
 struct Shard {
     path: PathBuf,
-    bytes: Mmap,
+    file: File,
 }
 
 /// Where a tensor lies.
@@ -34,9 +36,11 @@ struct Place {
     end: usize,
 }
 
-/// The tensors of a folder.
+/// The tensors of a folder. One file is mapped at a time: what has been read of a mapped file counts as memory of the
+/// process.
 pub(super) struct FolderTensors {
     shards: Vec<Shard>,
+    mapped: Option<(usize, Bytes)>,
     tensors: HashMap<String, Place>,
 }
 
@@ -45,11 +49,8 @@ impl FolderTensors {
         let mut shards = Vec::new();
         let mut places = Vec::new();
         for (path, promised) in files(folder)? {
-            let shard = Shard {
-                bytes: map(&path)?,
-                path,
-            };
-            let held = shard.places(shards.len())?;
+            let shard = Shard::open(path)?;
+            let held = places_of(&shard.path, &shard.map()?, shards.len())?;
             let held_names: BTreeSet<&str> = held.iter().map(|(name, _)| name.as_str()).collect();
             if let Some(absent) = promised
                 .iter()
@@ -62,21 +63,47 @@ impl FolderTensors {
             shards.push(shard);
         }
         let tensors = index_by_name(places).map_err(|detail| malformed(folder, detail))?;
-        Ok(Self { shards, tensors })
+        Ok(Self {
+            shards,
+            mapped: None,
+            tensors,
+        })
+    }
+
+    fn map(&mut self, shard: usize) -> Result<Bytes> {
+        if let Some((_, bytes)) = self.mapped.as_ref().filter(|(mapped, _)| *mapped == shard) {
+            return Ok(bytes.clone());
+        }
+        self.mapped = None;
+        let bytes = Bytes::from_owner(self.shards[shard].map()?);
+        self.mapped = Some((shard, bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// A tensor's bytes, and where they are.
+    fn bytes(&mut self, name: &str) -> Result<(Bytes, Dtype, usize)> {
+        let Some(place) = self.tensors.get(name) else {
+            let detail = format!("tensor {name} is missing");
+            return Err(malformed(&self.shards[0].path, detail));
+        };
+        let (shard, dtype, range) = (place.shard, place.dtype, place.start..place.end);
+        let bytes = self.map(shard)?;
+        if bytes.len() < range.end {
+            let detail = format!("it has {} bytes, expected {}", bytes.len(), range.end);
+            return Err(malformed(&self.shards[shard].path, detail));
+        }
+        Ok((bytes.slice(range), dtype, shard))
     }
 
     /// SHA-256 of the only file, or of the files' SHA-256 texts in order of name.
-    pub(super) fn sha256(&self, progress: Report<'_>) -> String {
-        let mut sums: Vec<String> = self
-            .shards
-            .iter()
-            .map(|shard| sha256(&file_name(&shard.path), &shard.bytes, progress))
-            .collect();
-        if sums.len() == 1 {
+    pub(super) fn sha256(&self, progress: Report<'_>) -> Result<String> {
+        let mut sum = |shard: &Shard| Ok(sha256(&file_name(&shard.path), &shard.map()?, progress));
+        let mut sums: Vec<String> = self.shards.iter().map(&mut sum).collect::<Result<_>>()?;
+        Ok(if sums.len() == 1 {
             sums.remove(0)
         } else {
             hex(&Sha256::digest(sums.concat()))
-        }
+        })
     }
 }
 
@@ -138,27 +165,37 @@ fn unlisted_files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<String>>> {
 }
 
 impl Shard {
-    fn places(&self, shard: usize) -> Result<Vec<(String, Place)>> {
-        let (header, metadata) = SafeTensors::read_metadata(&self.bytes)
-            .map_err(|e| malformed(&self.path, describe(&e, &self.bytes)))?;
-        // The header follows the 8 bytes of its own length.
-        let data = 8 + header;
-        let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-            let (start, end) = info.data_offsets;
-            let shape = info.shape.clone();
-            (
-                name,
-                Place {
-                    shard,
-                    dtype: info.dtype,
-                    shape,
-                    start: data + start,
-                    end: data + end,
-                },
-            )
-        };
-        Ok(metadata.tensors().into_iter().map(place).collect())
+    fn open(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(io_error("open", &path))?;
+        Ok(Self { path, file })
     }
+
+    fn map(&self) -> Result<Mmap> {
+        map_file(&self.file).map_err(io_error("map", &self.path))
+    }
+}
+
+/// Where the tensors of a file are.
+fn places_of(path: &Path, bytes: &[u8], shard: usize) -> Result<Vec<(String, Place)>> {
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|e| malformed(path, describe(&e, bytes)))?;
+    // The header follows the 8 bytes of its own length.
+    let data = 8 + header;
+    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let shape = info.shape.clone();
+        (
+            name,
+            Place {
+                shard,
+                dtype: info.dtype,
+                shape,
+                start: data + start,
+                end: data + end,
+            },
+        )
+    };
+    Ok(metadata.tensors().into_iter().map(place).collect())
 }
 
 /// What is wrong with a safetensors file, with the sizes where the file is cut.
@@ -204,14 +241,9 @@ impl TensorSource for FolderTensors {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let Some(place) = self.tensors.get(name) else {
-            let path = &self.shards[0].path;
-            return Err(malformed(path, format!("tensor {name} is missing")));
-        };
-        let shard = &self.shards[place.shard];
-        let bytes = &shard.bytes[place.start..place.end];
+        let (bytes, dtype, shard) = self.bytes(name)?;
         let pairs = bytes.as_chunks::<2>().0.iter();
-        match place.dtype {
+        match dtype {
             Dtype::F32 => Ok(bytes
                 .as_chunks()
                 .0
@@ -224,8 +256,19 @@ impl TensorSource for FolderTensors {
                 let detail = format!(
                     "tensor {name} has the number format {other}, expected F32, F16 or BF16"
                 );
-                Err(malformed(&shard.path, detail))
+                Err(malformed(&self.shards[shard].path, detail))
             }
         }
+    }
+
+    fn stored(&mut self, name: &str) -> Result<Option<(Precision, Bytes)>> {
+        let (bytes, dtype, _) = self.bytes(name)?;
+        let precision = match dtype {
+            Dtype::F32 => Precision::F32,
+            Dtype::BF16 => Precision::Bf16,
+            Dtype::F16 => Precision::F16,
+            _ => return Ok(None),
+        };
+        Ok(Some((precision, bytes)))
     }
 }
