@@ -58,7 +58,7 @@ const OPERATIONS: [Operation; 6] = [
         let head = matrix(device, [1000, 64], 6);
         let loss = label_loss(
             hidden.clone(),
-            &head,
+            &head.into(),
             &[1, 999, 0, 7, 500],
             &[0.2, 0.2, 0.2, 0.2, 0.2],
         );

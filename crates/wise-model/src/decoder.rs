@@ -1,9 +1,9 @@
 //! The decoder: blocks of attention and a gated feed-forward network.
 
 use burn::tensor::activation::{silu, softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use wise_tensor::{product, rows_of, widened};
+use wise_tensor::{Table, product, widened};
 
 use crate::Result;
 use crate::cache::KvCache;
@@ -226,16 +226,16 @@ pub(crate) struct Decoder {
     pub(crate) config: Config,
     pub(crate) rope: Rope,
     pub(crate) device: Device,
-    embedding: Tensor<2>,
+    embedding: Table,
     pub(crate) blocks: Vec<Block>,
     norm: RmsNorm,
     /// `None` if the embedding table is the head.
-    head: Option<Tensor<2>>,
+    head: Option<Table>,
 }
 
 impl Decoder {
     pub(crate) fn load(config: Config, weights: &Weights<'_>, device: &Device) -> Result<Self> {
-        let embedding = weights.read("model.embed_tokens.weight", device)?;
+        let embedding = weights.table("model.embed_tokens.weight", device)?;
         let blocks = (0..config.layers)
             .map(|layer| Block::load(&config, layer, weights, device))
             .collect::<Result<_>>()?;
@@ -243,7 +243,7 @@ impl Decoder {
         let head = if config.tied_head {
             None
         } else {
-            Some(weights.read("lm_head.weight", device)?)
+            Some(weights.table("lm_head.weight", device)?)
         };
         Ok(Self {
             rope: Rope::new(&config),
@@ -257,17 +257,14 @@ impl Decoder {
     }
 
     pub(crate) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
-        let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.device);
-        rows_of(&self.embedding, ids)
+        self.embedding.rows(tokens)
     }
 
     pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.norm.forward(hidden)
     }
 
-    /// `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> &Tensor<2> {
+    pub(crate) fn head(&self) -> &Table {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
-use wise_tensor::{LabelLoss, Placement, Precision, label_loss, product, widened};
+use wise_tensor::{LabelLoss, Placement, Precision, label_loss, widened};
 
 use crate::cache::{KvCache, Past};
 use crate::decoder::{Decoder, Pass};
@@ -305,7 +305,7 @@ impl Model {
         cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
         let hidden = self.final_hidden(site, output, overlay, at, cache);
-        product(hidden, self.decoder.head())
+        self.decoder.head().logits(hidden)
     }
 
     /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the loss of `labels`, each
@@ -338,7 +338,7 @@ impl Model {
         let head = self.decoder.head();
         let of_chunk = |(chunk, labels): (usize, &[u32])| {
             let some = hidden.clone().narrow(0, chunk * TOGETHER, labels.len());
-            let logits = product(some, head).into_data();
+            let logits = head.logits(some).into_data();
             let logits: Vec<f32> = logits.iter::<f32>().collect();
             let rows = logits.chunks(self.config().vocab_size).zip(labels);
             rows.map(|(logits, &label)| (argmax(logits), nll_of(logits, label)))

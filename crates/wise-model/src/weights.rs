@@ -20,7 +20,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Shape, Tensor, Tens
 use bytes::Bytes as Shared;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, View};
-use wise_tensor::{Placement, Precision};
+use wise_tensor::{Placement, Precision, Table};
 
 use crate::atomic::temporary_file;
 use crate::source::{expected_tensors, map};
@@ -91,6 +91,18 @@ impl<'a> Weights<'a> {
         } else {
             tensor
         })
+    }
+
+    /// The embedding table or the head.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn table(&self, name: &str, device: &Device) -> Result<Table> {
+        let data = match self {
+            Self::Files(converter) => converter.convert(name)?,
+            Self::Mapped(mapped) => mapped.data(name),
+        };
+        Ok(Table::new(data, device))
     }
 }
 

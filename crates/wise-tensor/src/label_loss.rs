@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::on_cpu::{floats, is_cpu, tensor};
-use crate::precision::product;
+use crate::table::Table;
 
 /// The loss of some labels.
 #[derive(Debug, Clone)]
@@ -22,20 +22,15 @@ pub struct LabelLoss {
 /// The gradient with respect to the hidden states, `weight * (softmax - one_hot) * head`, is computed along with the
 /// loss, so that nothing as wide as the vocabulary is put on the tape: of that width there is one buffer, which turns
 /// from logits into their gradient in one pass. Nothing is read back from a device.
-pub fn label_loss(
-    hidden: Tensor<2>,
-    head: &Tensor<2>,
-    labels: &[u32],
-    weights: &[f32],
-) -> LabelLoss {
+pub fn label_loss(hidden: Tensor<2>, head: &Table, labels: &[u32], weights: &[f32]) -> LabelLoss {
     let plain = hidden.clone().detach();
-    let logits = product(plain.clone(), head);
+    let logits = head.logits(plain.clone());
     let (nll, sum, gradient) = if is_cpu(&logits.device()) {
         on_cpu(logits, labels, weights)
     } else {
         on_device(logits, labels, weights)
     };
-    let gradient = product(gradient, &head.clone().transpose());
+    let gradient = head.back(gradient);
     // Linear in the hidden states, with the slope of the loss where they are.
     let slope = (hidden * gradient.clone()).sum() - (plain * gradient).sum();
     LabelLoss {
@@ -143,7 +138,7 @@ mod tests {
     fn of_logits(logits: &[f32], label: u32) -> f32 {
         let identity: Vec<f32> = (0..9).map(|i| f32::from(u8::from(i % 4 == 0))).collect();
         let hidden = matrix(logits, WIDTH);
-        let loss = label_loss(hidden, &matrix(&identity, WIDTH), &[label], &[1.0]);
+        let loss = label_loss(hidden, &matrix(&identity, WIDTH).into(), &[label], &[1.0]);
         values(loss.nll)[0]
     }
 
@@ -178,7 +173,7 @@ mod tests {
             let nll = log_shares.gather(1, ids).neg();
             let expected = (nll.clone() * matrix(&weights, 1)).sum();
             let by_hand = tracked();
-            let got = label_loss(by_hand.clone(), &head, &labels, &weights);
+            let got = label_loss(by_hand.clone(), &head.into(), &labels, &weights);
 
             assert_close(&values(got.nll), &values(nll.detach()));
             assert_close(&values(got.loss.clone().detach()), &values(expected.clone().detach()));

@@ -25,11 +25,13 @@ mod on_cpu;
 mod ops;
 mod precision;
 mod step;
+mod table;
 
 pub use device::DeviceName;
 pub use error::{Error, Result};
 pub use label_loss::{LabelLoss, label_loss};
 pub use on_cpu::steps_between_reads;
 pub use ops::{clamp_around, mean_of_positive, no_longer_than, row_norms};
-pub use precision::{Placement, Precision, listed, product, rows_of, widened};
+pub use precision::{Placement, Precision, listed, product, widened};
 pub use step::{Adam, Step, masked_sgd_step};
+pub use table::Table;

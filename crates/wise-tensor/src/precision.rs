@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use crate::on_cpu::is_cpu;
 use crate::{Error, Result};
@@ -151,11 +151,6 @@ pub fn product(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// Some rows of a frozen table in f32: `[rows, width]` and `[chosen]` to `[chosen, width]`.
-pub fn rows_of(table: &Tensor<2>, chosen: Tensor<1, Int>) -> Tensor<2> {
-    widened(table.clone().select(0, chosen))
-}
-
 /// The same numbers in f32.
 pub fn widened(x: Tensor<2>) -> Tensor<2> {
     x.cast(FloatDType::F32)
@@ -209,15 +204,6 @@ mod tests {
             };
             assert_eq!(values(gradient), [column, 3.0], "{precision}");
         }
-    }
-
-    #[test]
-    fn rows_of_a_narrow_table_are_f32() {
-        let device = DeviceName::Cpu.open().unwrap();
-        let table = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
-        let chosen = Tensor::<1, Int>::from_ints([1], &device);
-        let rows = rows_of(&table.cast(DType::F16), chosen);
-        assert_eq!((rows.dtype(), values(rows)), (DType::F32, vec![3.0, 4.0]));
     }
 
     #[test]
