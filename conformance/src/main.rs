@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use wise_model::{DeviceName, Model, Placement, Precision};
+use wise_model::{DeviceName, DeviceNames, Model, Placement, Precision};
 
 use crate::outcome::Outcome;
 
@@ -25,9 +25,9 @@ type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 #[derive(Debug, Parser)]
 #[command(name = "conformance")]
 struct Args {
-    /// cpu, wgpu or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
+    /// cpu, wgpu or cuda:N; several, with commas, share the layers
+    #[arg(long, default_value_t)]
+    device: DeviceNames,
     /// What the device holds the model's weights in: f32, bf16 or f16
     #[arg(long, default_value_t, value_name = "FORMAT")]
     precision: Precision,
@@ -73,10 +73,11 @@ fn main() -> ExitCode {
 
 /// Whether the device passed.
 fn run(args: &Args) -> Result<bool> {
-    let (cpu, device) = (DeviceName::Cpu.open()?, args.device.open()?);
-    let placement = Placement::new(&device, args.precision)?;
+    let (cpu, devices) = (DeviceName::Cpu.open()?, args.device.open()?);
+    let last = devices[devices.len() - 1].clone();
+    let placement = Placement::new(devices, args.precision)?;
     let mut outcomes = timed("operations", || {
-        Ok(operations::check(&cpu, &device, args.precision))
+        Ok(operations::check(&cpu, &last, args.precision))
     })?;
     let pair = timed("loading", || {
         Ok(Pair {

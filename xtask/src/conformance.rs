@@ -15,16 +15,22 @@ pub(crate) fn conformance(arguments: &[String]) -> Result {
             ));
         }
     };
-    let feature = match device.split(':').next() {
-        Some("cpu") => "",
-        Some("wgpu") => " --features wgpu",
-        Some("cuda") => " --features cuda",
-        _ => {
-            return Err(Error::usage(
-                format!("device {device:?}"),
-                "cpu, wgpu or cuda:N",
-            ));
+    let mut features = Vec::new();
+    for name in device.split(',') {
+        match name.split(':').next() {
+            Some("cpu") => {}
+            Some(feature @ ("wgpu" | "cuda")) => features.push(feature),
+            _ => {
+                return Err(Error::usage(
+                    format!("device {name:?}"),
+                    "cpu, wgpu or cuda:N, or several with commas",
+                ));
+            }
         }
+    }
+    let feature = match features.as_slice() {
+        [] => String::new(),
+        some => format!(" --features {}", some.join(",")),
     };
     run(cargo(&format!(
         "run --package wise-conformance --profile conformance{feature} -- --device {device}"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wise_edit::Compatibility;
 use wise_eval::Format;
-use wise_model::{DeviceName, Precision, PromptFormat};
+use wise_model::{DeviceNames, Precision, PromptFormat};
 
 /// Correct single facts in a language model, one after another, without retraining it.
 ///
@@ -72,9 +72,9 @@ pub struct ModelArgs {
         help = "Model: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file"
     )]
     pub model: String,
-    /// Device: cpu, wgpu or cuda:N
+    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
     #[arg(long, default_value_t, value_name = "DEVICE")]
-    pub device: DeviceName,
+    pub device: DeviceNames,
     /// What the model's own weights are held in: f32, bf16 or f16
     #[arg(long, default_value_t, value_name = "FORMAT")]
     pub precision: Precision,
@@ -211,9 +211,9 @@ pub struct PatchVerifyArgs {
         value_name = "MODEL"
     )]
     pub model: Option<String>,
-    /// Device: cpu, wgpu or cuda:N
+    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
     #[arg(long, default_value_t, value_name = "DEVICE")]
-    pub device: DeviceName,
+    pub device: DeviceNames,
     /// Public key, in PEM, that it should be signed with
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,

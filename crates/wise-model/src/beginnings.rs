@@ -83,7 +83,7 @@ impl Model {
             layer,
             inputs: whole(|site| &site.inputs),
             residual: whole(|site| &site.residual),
-            layout: self.layout(rows),
+            layout: self.layout(rows, &site.inputs.device()),
         })
     }
 }

@@ -49,12 +49,16 @@ impl KvCache {
     }
 
     /// Forgets all sequences but these.
-    pub fn keep(&mut self, sequences: &[usize], device: &Device) {
+    pub fn keep(&mut self, sequences: &[usize]) {
         self.past = sequences.iter().map(|&s| self.past[s].clone()).collect();
         let chosen: Vec<i32> = sequences.iter().map(|&s| s as i32).collect();
         let chosen = TensorData::new(chosen, [sequences.len()]);
-        let chosen = Tensor::<1, Int>::from_data(chosen, device);
+        let on = |device: &Device| Tensor::<1, Int>::from_data(chosen.clone(), device);
+        let mut chosen: Option<Tensor<1, Int>> = None;
         for (key, value) in self.layers.iter_mut().flatten() {
+            let device = key.device();
+            let here = chosen.take().filter(|chosen| chosen.device() == device);
+            let chosen = chosen.insert(here.unwrap_or_else(|| on(&device)));
             *key = key.clone().select(0, chosen.clone());
             *value = value.clone().select(0, chosen.clone());
         }
@@ -124,7 +128,7 @@ mod tests {
         let values = Tensor::<1>::from_floats([0.0, 1.0, 2.0], &device).reshape([3, 1, 1, 1]);
         cache.append(0, values.clone(), values);
         cache.advance([1, 1, 1].into_iter());
-        cache.keep(&[2, 0], &device);
+        cache.keep(&[2, 0]);
         let (key, _) = cache.layers[0].clone().unwrap();
         let key: Vec<f32> = key.into_data().try_to_vec().unwrap();
         assert_eq!((key, cache.sequences()), (vec![2.0, 0.0], 2));

@@ -8,8 +8,9 @@ use wise_tensor::{Table, product, widened};
 use crate::Result;
 use crate::cache::KvCache;
 use crate::config::Config;
-use crate::layout::{Layout, Queries};
+use crate::layout::Queries;
 use crate::overlay::LayerAdapter;
+use crate::placement::by_size;
 use crate::rope::{Rope, rotate};
 use crate::weights::Weights;
 
@@ -73,18 +74,29 @@ impl RmsNorm {
     }
 }
 
+/// The same numbers on a device.
+pub(crate) fn on(x: Tensor<2>, device: &Device) -> Tensor<2> {
+    if x.device() == *device {
+        x
+    } else {
+        x.to_device(device)
+    }
+}
+
 /// One forward pass through a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub(crate) shape: &'a Config,
-    pub(crate) layout: &'a Layout,
-    /// The tokens that the block's output is wanted at.
+    /// All tokens, on the block's device.
+    pub(crate) all: &'a Queries,
+    /// The tokens that the block's output is wanted at, on the block's device.
     pub(crate) queries: &'a Queries,
     pub(crate) adapter: Option<&'a LayerAdapter>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Block {
+    pub(crate) device: Device,
     input_norm: RmsNorm,
     query: Linear,
     query_norm: Option<RmsNorm>,
@@ -106,6 +118,7 @@ impl Block {
         let head_norm = |part| config.family.normed_heads().then(|| norm(part)).transpose();
         let bias = config.qkv_bias;
         Ok(Self {
+            device: device.clone(),
             input_norm: norm("input_layernorm.weight")?,
             query: linear("self_attn.q_proj", bias)?,
             query_norm: head_norm("self_attn.q_norm.weight")?,
@@ -153,7 +166,7 @@ impl Block {
         pass: &Pass<'_>,
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
-        let (shape, all, queries) = (pass.shape, &pass.layout.all, pass.queries);
+        let (shape, all, queries) = (pass.shape, pass.all, pass.queries);
         let asking = queries.pick(x.clone());
         let mut query = self.query.forward(asking.clone());
         let key = self.key.forward(x.clone());
@@ -220,12 +233,12 @@ fn grouped_attention(
         .reshape([rows, heads, queries, width])
 }
 
-/// Weights of a decoder on one device.
+/// Weights of a decoder. Each device holds a stretch of layers, the first one the embedding table and the last one the
+/// norm before the head; the head is there too, unless it is the embedding table.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub(crate) config: Config,
     pub(crate) rope: Rope,
-    pub(crate) device: Device,
     embedding: Table,
     pub(crate) blocks: Vec<Block>,
     norm: RmsNorm,
@@ -234,11 +247,14 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn load(config: Config, weights: &Weights<'_>, device: &Device) -> Result<Self> {
-        let embedding = weights.table("model.embed_tokens.weight", device)?;
-        let blocks = (0..config.layers)
-            .map(|layer| Block::load(&config, layer, weights, device))
+    pub(crate) fn load(config: Config, weights: &Weights<'_>, devices: &[Device]) -> Result<Self> {
+        let embedding = weights.table("model.embed_tokens.weight", &devices[0])?;
+        let blocks = by_size(&config, devices.len())
+            .into_iter()
+            .enumerate()
+            .map(|(layer, device)| Block::load(&config, layer, weights, &devices[device]))
             .collect::<Result<_>>()?;
+        let device = &devices[devices.len() - 1];
         let norm = RmsNorm::load("model.norm.weight", &config, weights, device)?;
         let head = if config.tied_head {
             None
@@ -247,7 +263,6 @@ impl Decoder {
         };
         Ok(Self {
             rope: Rope::new(&config),
-            device: device.clone(),
             config,
             embedding,
             blocks,
@@ -260,8 +275,10 @@ impl Decoder {
         self.embedding.rows(tokens)
     }
 
+    /// What the head sees, where the head is.
     pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.norm.forward(hidden)
+        let normed = self.norm.forward(on(hidden, &self.norm.weight.device()));
+        on(normed, &self.head().device())
     }
 
     pub(crate) fn head(&self) -> &Table {

@@ -114,7 +114,7 @@ impl Model {
                 break;
             }
             if kept.len() < unfinished.len() {
-                cache.keep(&kept, self.device());
+                cache.keep(&kept);
                 overlays = kept.iter().map(|&k| overlays[k].clone()).collect();
                 unfinished = kept.iter().map(|&k| unfinished[k]).collect();
             }

@@ -220,6 +220,25 @@ impl Layout {
 }
 
 impl Queries {
+    /// The same on a device.
+    pub(crate) fn on(&self, device: &Device) -> Self {
+        if self.mask.device() == *device {
+            return self.clone();
+        }
+        let index = |x: &Option<Tensor<1, Int>>| x.clone().map(|x| x.to_device(device));
+        Self {
+            chosen: index(&self.chosen),
+            rows: self.rows,
+            longest: self.longest,
+            to_padded: index(&self.to_padded),
+            to_packed: index(&self.to_packed),
+            mask: self.mask.clone().to_device(device),
+            attends: self.attends.clone().map(|x| x.to_device(device)),
+            cos: self.cos.clone().to_device(device),
+            sin: self.sin.clone().to_device(device),
+        }
+    }
+
     /// Of `[tokens, width]`, the queries: `[queries, width]`.
     pub(crate) fn pick(&self, tokens: Tensor<2>) -> Tensor<2> {
         match &self.chosen {

@@ -31,6 +31,7 @@ mod generate;
 mod layout;
 mod model;
 mod overlay;
+mod placement;
 mod prompt;
 mod rope;
 mod source;
@@ -50,4 +51,4 @@ pub use source::{
     ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,
     TensorSource, cache_dir, expected_tensors, is_cached, open, write_folder,
 };
-pub use wise_tensor::{DeviceName, Placement, Precision};
+pub use wise_tensor::{DeviceName, DeviceNames, Placement, Precision};

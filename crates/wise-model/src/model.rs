@@ -9,9 +9,9 @@ use tokenizers::Tokenizer;
 use wise_tensor::{LabelLoss, Placement, Precision, label_loss, widened};
 
 use crate::cache::{KvCache, Past};
-use crate::decoder::{Decoder, Pass};
+use crate::decoder::{Decoder, Pass, on};
 use crate::generate::argmax;
-use crate::layout::{Layout, Row};
+use crate::layout::{Layout, Queries, Row};
 use crate::source::{ChatTemplate, LoadReport, ModelFiles};
 use crate::weights::Weights;
 use crate::{Config, Error, Overlay, Progress, Result, TensorSource};
@@ -78,7 +78,7 @@ impl Model {
         let (tensors, converted) = (files.tensors.as_mut(), files.converted.as_deref());
         let precision = placement.precision;
         let weights = Weights::open(&files.config, tensors, converted, &placement, progress)?;
-        let decoder = Decoder::load(files.config.clone(), &weights, &placement.device)?;
+        let decoder = Decoder::load(files.config.clone(), &weights, &placement.devices)?;
         drop(weights);
         Ok(Self {
             name: files.name,
@@ -106,9 +106,18 @@ impl Model {
         &self.decoder.config
     }
 
-    /// Where the weights are.
+    /// Where a layer's weights are, and its edit site.
+    ///
+    /// # Errors
+    /// [`Error::LayerOutOfRange`].
+    pub fn device_of(&self, layer: usize) -> Result<&Device> {
+        self.check_layer(layer)?;
+        Ok(&self.decoder.blocks[layer].device)
+    }
+
+    /// Where the first layer's weights are.
     pub fn device(&self) -> &Device {
-        &self.decoder.device
+        &self.decoder.blocks[0].device
     }
 
     /// Tokens that end a generation; the first is the one an edit teaches.
@@ -191,27 +200,21 @@ impl Model {
         let past = cache.as_ref().map(|cache| cache.past());
         self.check_rows(rows, past)?;
         let config = self.config();
-        let layout = Layout::new(
-            rows,
-            past,
-            config.sliding_window,
-            &self.decoder.rope,
-            self.device(),
-        );
+        let device = &self.decoder.blocks[layer].device;
+        let window = config.sliding_window;
+        let layout = Layout::new(rows, past, window, &self.decoder.rope, device);
         let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
         let mut hidden = self.decoder.embed(&tokens);
-        let pass = Pass {
-            shape: config,
-            layout: &layout,
-            queries: &layout.all,
-            adapter: None,
-        };
+        let mut all = layout.all.clone();
         for (index, block) in self.decoder.blocks[..layer].iter().enumerate() {
+            (hidden, all) = (on(hidden, &block.device), all.on(&block.device));
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = block.forward(hidden, pass, cache);
+            hidden = block.forward(hidden, pass(config, &all), cache);
         }
+        let (hidden, all) = (on(hidden, device), all.on(device));
         let cache = cache.map(|cache| (cache, layer));
-        let (residual, inputs) = self.decoder.blocks[layer].before_down(hidden, pass, cache);
+        let (residual, inputs) =
+            self.decoder.blocks[layer].before_down(hidden, pass(config, &all), cache);
         Ok(EditSite {
             layer,
             inputs,
@@ -220,9 +223,9 @@ impl Model {
         })
     }
 
-    pub(crate) fn layout(&self, rows: &[Row]) -> Layout {
+    pub(crate) fn layout(&self, rows: &[Row], device: &Device) -> Layout {
         let window = self.config().sliding_window;
-        Layout::new(rows, None, window, &self.decoder.rope, self.device())
+        Layout::new(rows, None, window, &self.decoder.rope, device)
     }
 
     /// Several prefixes at one layer as if they had been run together, one behind the other; there must be one at
@@ -233,11 +236,12 @@ impl Model {
         };
         let layouts: Vec<&Layout> = sites.iter().map(|site| &site.layout).collect();
         let window = self.config().sliding_window;
+        let device = sites[0].inputs.device();
         EditSite {
             layer: sites[0].layer,
             inputs: cat(|site| &site.inputs),
             residual: cat(|site| &site.residual),
-            layout: Layout::join(&layouts, window, &self.decoder.rope, self.device()),
+            layout: Layout::join(&layouts, window, &self.decoder.rope, &device),
         }
     }
 
@@ -252,7 +256,7 @@ impl Model {
             residual: cut(&site.residual),
             layout: site
                 .layout
-                .row(row, window, &self.decoder.rope, self.device()),
+                .row(row, window, &self.decoder.rope, &site.inputs.device()),
         }
     }
 
@@ -359,18 +363,23 @@ impl Model {
     ) -> Tensor<2> {
         let (all, layers) = (&site.layout.all, self.config().layers);
         let everywhere = at.iter().copied().eq(0..site.layout.tokens());
-        let chosen = (!everywhere).then(|| site.layout.queries(at, self.device()));
+        let device = site.inputs.device();
+        let chosen = (!everywhere).then(|| site.layout.queries(at, &device));
         let chosen = chosen.as_ref().unwrap_or(all);
+        let (mut all, mut chosen) = (all.clone(), chosen.clone());
         let mut hidden = site.residual.clone() + output;
         if site.layer + 1 == layers {
             hidden = chosen.pick(hidden);
         }
         for (index, block) in self.decoder.blocks.iter().enumerate().skip(site.layer + 1) {
             let cache = cache.as_deref_mut().map(|cache| (cache, index));
+            let device = &block.device;
+            (all, chosen) = (all.on(device), chosen.on(device));
+            hidden = on(hidden, device);
             let pass = Pass {
                 shape: self.config(),
-                layout: &site.layout,
-                queries: if index + 1 == layers { chosen } else { all },
+                all: &all,
+                queries: if index + 1 == layers { &chosen } else { &all },
                 adapter: overlay.adapter(index),
             };
             hidden = block.forward(hidden, pass, cache);
@@ -438,6 +447,16 @@ impl fmt::Debug for Model {
             .field("name", &self.name)
             .field("sha256", &self.sha256)
             .finish_non_exhaustive()
+    }
+}
+
+/// A pass that the outputs of all tokens are wanted of.
+fn pass<'a>(shape: &'a Config, all: &'a Queries) -> Pass<'a> {
+    Pass {
+        shape,
+        all,
+        queries: all,
+        adapter: None,
     }
 }
 

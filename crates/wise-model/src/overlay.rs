@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
+use crate::decoder::on;
+
 /// What takes the place of the model's own weights during a forward pass.
 ///
 /// Below the matrix of the edit site nothing can be replaced, so a prefix holds for every overlay.
@@ -39,8 +41,9 @@ pub struct LowRank {
 impl LowRank {
     /// `x` is `[tokens, in]`, the result `[tokens, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let narrow = x.matmul(self.down.clone().transpose());
-        narrow.matmul(self.up.clone().transpose()) * self.scale
+        // Layers may be on several devices, the adapters of all of them are on one.
+        let [down, up] = [&self.down, &self.up].map(|factor| on(factor.clone(), &x.device()));
+        x.matmul(down.transpose()).matmul(up.transpose()) * self.scale
     }
 }
 

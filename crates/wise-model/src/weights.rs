@@ -20,7 +20,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Shape, Tensor, Tens
 use bytes::Bytes as Shared;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, View};
-use wise_tensor::{Placement, Precision, Table};
+use wise_tensor::{Placement, Precision, Table, is_cpu};
 
 use crate::atomic::temporary_file;
 use crate::source::{expected_tensors, map};
@@ -50,17 +50,16 @@ impl<'a> Weights<'a> {
         placement: &Placement,
         progress: &'a mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
-        let (precision, turn) = (placement.precision, placement.is_on_cpu());
+        let precision = placement.precision;
         let converter = Converter {
             precision,
-            turn,
             source: RefCell::new(source),
             progress: RefCell::new(progress),
             done: Cell::new(0),
             total: expected_tensors(config).len(),
             failed: RefCell::new(None),
         };
-        let Some(kept) = kept.filter(|_| turn) else {
+        let Some(kept) = kept.filter(|_| placement.is_on_cpu()) else {
             return Ok(Self::Files(converter));
         };
         let kept = &in_precision(kept, precision);
@@ -81,7 +80,10 @@ impl<'a> Weights<'a> {
     /// If it cannot be read or is not finite.
     pub(crate) fn read<const D: usize>(&self, name: &str, device: &Device) -> Result<Tensor<D>> {
         let (data, is_turned) = match self {
-            Self::Files(converter) => (converter.convert(name)?, converter.turns(name)),
+            Self::Files(converter) => {
+                let turn = is_projection(name) && is_cpu(device);
+                (converter.convert(name, turn)?, turn)
+            }
             Self::Mapped(mapped) => (mapped.data(name), is_projection(name)),
         };
         let dtype = data.dtype();
@@ -99,7 +101,7 @@ impl<'a> Weights<'a> {
     /// As [`Self::read`].
     pub(crate) fn table(&self, name: &str, device: &Device) -> Result<Table> {
         let data = match self {
-            Self::Files(converter) => converter.convert(name)?,
+            Self::Files(converter) => converter.convert(name, false)?,
             Self::Mapped(mapped) => mapped.data(name),
         };
         Ok(Table::new(data, device))
@@ -147,8 +149,6 @@ fn turned(name: &str, shape: &[usize]) -> Vec<usize> {
 /// Converts a source's weights.
 pub(crate) struct Converter<'a> {
     precision: Precision,
-    /// Whether projections are turned to `[in, out]`.
-    turn: bool,
     source: RefCell<&'a mut dyn TensorSource>,
     progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
     done: Cell<usize>,
@@ -158,11 +158,8 @@ pub(crate) struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    fn turns(&self, name: &str) -> bool {
-        self.turn && is_projection(name)
-    }
-
-    fn convert(&self, name: &str) -> Result<TensorData> {
+    /// A weight as it is to be held; `turn` makes `[in, out]` of `[out, in]`.
+    fn convert(&self, name: &str, turn: bool) -> Result<TensorData> {
         (self.progress.borrow_mut())(Progress::Loading {
             tensor: name,
             done: self.done.get(),
@@ -173,9 +170,7 @@ impl Converter<'_> {
         // The shape was checked against the configuration before anything was read.
         let shape = source.shape(name).unwrap_or_default();
         let precision = held_in(&shape, self.precision);
-        if let Some(bytes) = as_it_is(source.as_mut(), name, precision, shape.len())?
-            && !self.turns(name)
-        {
+        if !turn && let Some(bytes) = as_it_is(&mut **source, name, precision, shape.len())? {
             return finite(name, bytes, shape, precision);
         }
         let values = source.read(name)?;
@@ -193,18 +188,14 @@ impl Converter<'_> {
                 count,
             });
         }
-        let values = if self.turns(name) {
+        let values = if turn {
             let mut transposed = vec![0.0; values.len()];
             transpose::transpose(&values, &mut transposed, shape[1], shape[0]);
             transposed
         } else {
             values
         };
-        let shape = if self.turns(name) {
-            turned(name, &shape)
-        } else {
-            shape
-        };
+        let shape = if turn { turned(name, &shape) } else { shape };
         let data = TensorData::new(values, shape);
         Ok(data.convert_dtype(precision.dtype()))
     }
@@ -311,7 +302,10 @@ impl View for Unconverted<'_, '_> {
         if self.converter.failed.borrow().is_some() {
             return Cow::default();
         }
-        match self.converter.convert(&self.name) {
+        match self
+            .converter
+            .convert(&self.name, is_projection(&self.name))
+        {
             Ok(data) => Cow::Owned(data.as_bytes().to_vec()),
             Err(error) => {
                 *self.converter.failed.borrow_mut() = Some(error);

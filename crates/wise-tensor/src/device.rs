@@ -118,6 +118,50 @@ impl DeviceName {
     }
 }
 
+/// One device or several, as a person names them: `cpu`, `cuda:0,cuda:1`. There is always one.
+///
+/// ```
+/// use wise_tensor::DeviceNames;
+///
+/// let names: DeviceNames = "cuda:0,cuda:1".parse()?;
+/// assert_eq!(names.to_string(), "cuda:0,cuda:1");
+/// # Ok::<(), wise_tensor::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceNames(Vec<DeviceName>);
+
+impl Default for DeviceNames {
+    fn default() -> Self {
+        Self(vec![DeviceName::default()])
+    }
+}
+
+impl FromStr for DeviceNames {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let names = text.split(',').map(str::parse).collect::<Result<_>>()?;
+        Ok(Self(names))
+    }
+}
+
+impl fmt::Display for DeviceNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl DeviceNames {
+    /// Opens all of them.
+    ///
+    /// # Errors
+    /// As [`DeviceName::open`].
+    pub fn open(&self) -> Result<Vec<Device>> {
+        self.0.iter().map(|name| name.open()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +178,14 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:x", "cpu:1", "wgpu:0"] {
             let error = text.parse::<DeviceName>().unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_of_several_names_has_to_be_one() {
+        assert_eq!("cpu".parse(), Ok(DeviceNames::default()));
+        for text in ["", "cpu,", "cpu,tpu", "cpu wgpu"] {
+            assert!(text.parse::<DeviceNames>().is_err(), "{text}");
         }
     }
 

@@ -27,10 +27,10 @@ mod precision;
 mod step;
 mod table;
 
-pub use device::DeviceName;
+pub use device::{DeviceName, DeviceNames};
 pub use error::{Error, Result};
 pub use label_loss::{LabelLoss, label_loss};
-pub use on_cpu::steps_between_reads;
+pub use on_cpu::{is_cpu, steps_between_reads};
 pub use ops::{clamp_around, mean_of_positive, no_longer_than, row_norms};
 pub use precision::{Placement, Precision, listed, product, widened};
 pub use step::{Adam, Step, masked_sgd_step};

@@ -2,13 +2,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+/// Whether a device is the processor, whose memory weights can be mapped into.
 #[cfg(feature = "cpu")]
-pub(crate) fn is_cpu(device: &Device) -> bool {
+pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
 }
 
+/// Whether a device is the processor, whose memory weights can be mapped into.
 #[cfg(not(feature = "cpu"))]
-pub(crate) fn is_cpu(_: &Device) -> bool {
+pub fn is_cpu(_: &Device) -> bool {
     false
 }
 

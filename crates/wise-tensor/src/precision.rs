@@ -86,8 +86,8 @@ impl Precision {
 /// Where a model's weights are held, and in which precision.
 #[derive(Debug, Clone)]
 pub struct Placement {
-    /// The device.
-    pub device: Device,
+    /// The devices, which hold one stretch of layers each; there must be one at least.
+    pub devices: Vec<Device>,
     /// Of the matrices.
     pub precision: Precision,
 }
@@ -95,34 +95,32 @@ pub struct Placement {
 impl From<&Device> for Placement {
     fn from(device: &Device) -> Self {
         Self {
-            device: device.clone(),
+            devices: vec![device.clone()],
             precision: Precision::F32,
         }
     }
 }
 
 impl Placement {
-    /// Matrices in `precision` on `device`.
+    /// Matrices in `precision` on `devices`, of which there must be one at least.
     ///
     /// # Errors
-    /// [`Error::UnsupportedPrecision`] names those that the device takes.
-    pub fn new(device: &Device, precision: Precision) -> Result<Self> {
-        if precision.is_taken_by(device) {
-            return Ok(Self {
-                device: device.clone(),
-                precision,
-            });
+    /// [`Error::UnsupportedPrecision`] names those that all devices take.
+    pub fn new(devices: Vec<Device>, precision: Precision) -> Result<Self> {
+        let is_taken = |precision: Precision| devices.iter().all(|d| precision.is_taken_by(d));
+        if is_taken(precision) {
+            return Ok(Self { devices, precision });
         }
-        let taken = Precision::ALL.into_iter().filter(|p| p.is_taken_by(device));
+        let taken = Precision::ALL.into_iter().filter(|&p| is_taken(p));
         Err(Error::UnsupportedPrecision {
             precision,
             expected: listed(taken),
         })
     }
 
-    /// Whether the processor computes, on memory that the weights can be mapped into.
+    /// Whether the processor computes all of it.
     pub fn is_on_cpu(&self) -> bool {
-        is_cpu(&self.device)
+        self.devices.iter().all(is_cpu)
     }
 }
 
@@ -210,7 +208,11 @@ mod tests {
     fn the_cpu_takes_every_precision() {
         let device = DeviceName::Cpu.open().unwrap();
         for precision in Precision::ALL {
-            assert!(Placement::new(&device, precision).unwrap().is_on_cpu());
+            assert!(
+                Placement::new(vec![device.clone()], precision)
+                    .unwrap()
+                    .is_on_cpu()
+            );
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::output::LoadBar;
 
 /// Opens the model that the arguments name, with a progress bar.
 pub fn open_model(args: &ModelArgs) -> Result<Arc<Model>> {
-    let device = args.device.open()?;
-    let placement = Placement::new(&device, args.precision)?;
+    let devices = args.device.open()?;
+    let placement = Placement::new(devices, args.precision)?;
     let mut bar = LoadBar::new();
     let model = Model::open(&args.model, placement, &mut |progress| bar.update(progress));
     bar.finish();

@@ -143,7 +143,7 @@ impl Method for Grace {
             },
             config,
             training,
-            device: model.device().clone(),
+            device: model.device_of(training.layer)?.clone(),
             shape: model.site_weight(training.layer)?.dims(),
         })
     }

@@ -127,7 +127,7 @@ impl Method for Lora {
         let first = training.layer + 1;
         let holds = first < shape.layers;
         require("layer", training.layer, holds, "a layer below the last")?;
-        let device = model.device();
+        let device = model.device_of(training.layer)?;
         let hidden = shape.hidden_size;
         // As the authors' code draws it: Kaiming uniform with a gain that leaves 1 / sqrt(in) as the bound.
         let bound = (hidden as f32).sqrt().recip();

@@ -146,7 +146,7 @@ impl<'a> Trainer<'a> {
         negatives: &'a NegativePool,
         first_negative: usize,
     ) -> Result<Self> {
-        let device = model.device();
+        let device = model.device_of(site.layer)?;
         Ok(Self {
             model,
             config,
@@ -337,6 +337,8 @@ impl<'a> Trainer<'a> {
         let dearest = parts.iter().map(|(_, dearest)| dearest.clone());
         let of_router = router.as_ref().map(Taped::value).into_iter();
         let values = edit.chain(dearest).chain(of_router).chain(activations);
+        // The head may be on another device than the edit site.
+        let values = values.map(|value| value.to_device(&matrix.device()));
         let losses = Unread {
             values: Tensor::cat(values.collect(), 0),
             parts: parts.len(),

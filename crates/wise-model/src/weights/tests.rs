@@ -42,7 +42,7 @@ fn values_in(
 ) -> Result<Vec<Vec<f32>>> {
     let device = DeviceName::Cpu.open().unwrap();
     let (config, mut progress) = (tiny_config(), |_: Progress<'_>| {});
-    let placement = Placement::new(&device, precision).unwrap();
+    let placement = Placement::new(vec![device.clone()], precision).unwrap();
     let weights = Weights::open(&config, source, kept, &placement, &mut progress)?;
     let of_tensor = |(name, shape): (String, Vec<usize>)| {
         let data = match shape.len() {

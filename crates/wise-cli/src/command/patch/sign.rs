@@ -36,7 +36,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
     if let Some(model) = &args.model {
         let model = command::open_model(&ModelArgs {
             model: model.clone(),
-            device: args.device,
+            device: args.device.clone(),
             precision: Precision::F32,
         })?;
         // Whether the shards fit shows when they are put in place.
