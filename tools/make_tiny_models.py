@@ -43,6 +43,13 @@ FAMILIES = {
     "llama3": lambda: transformers.LlamaConfig(**SHARED, head_dim=16, rope_parameters=LLAMA3, tie_word_embeddings=True),
     "mistral": lambda: transformers.MistralConfig(**SHARED, sliding_window=4, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(**SHARED, tie_word_embeddings=True),
+    "gemma3": lambda: transformers.Gemma3TextConfig(
+        **SHARED | dict(num_key_value_heads=1),
+        head_dim=8,
+        query_pre_attn_scalar=5,
+        sliding_window=3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
     "qwen3": lambda: transformers.Qwen3Config(**SHARED, head_dim=8, tie_word_embeddings=False),
 }
 

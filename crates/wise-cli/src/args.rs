@@ -69,7 +69,7 @@ pub struct ModelArgs {
         long,
         default_value = "smollm2",
         value_name = "MODEL",
-        help = "Model: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file"
+        help = "Model: smollm2, gemma3-270m, hf:owner/name[@revision], a Hugging Face folder or a .gguf file"
     )]
     pub model: String,
     /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
@@ -207,7 +207,7 @@ pub struct PatchVerifyArgs {
     pub patch: PathBuf,
     #[arg(
         long,
-        help = "Model it should belong to: smollm2, hf:owner/name[@revision], a Hugging Face folder or a .gguf file",
+        help = "Model it should belong to: smollm2, gemma3-270m, hf:owner/name[@revision], a Hugging Face folder or a .gguf file",
         value_name = "MODEL"
     )]
     pub model: Option<String>,

@@ -23,6 +23,8 @@ fn config() -> Config {
         rope_scaling: None,
         context: 128,
         sliding_window: None,
+        local: None,
+        attention_scale: 8_f64.powf(-0.5),
         qkv_bias: false,
         tied_head: true,
     }

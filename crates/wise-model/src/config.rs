@@ -14,12 +14,46 @@ pub enum Family {
     Qwen2,
     /// Qwen3: Llama with `RMSNorm` on every head of q and k.
     Qwen3,
+    /// Gemma 3, text only: norms behind attention and network too, a window in most layers.
+    Gemma3,
 }
 
+/// Where the norms of a block stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Norms {
+    /// Before attention and before the network.
+    Before,
+    /// Also behind each of them, before its output is added to the residual stream.
+    BeforeAndBehind,
+}
+
+/// The function of the feed-forward network's neurons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Silu,
+    /// GELU, approximated by a hyperbolic tangent.
+    GeluTanh,
+}
+
+/// What the decoders of a family have in common, whatever their sizes.
 impl Family {
+    pub(crate) fn norms(self) -> Norms {
+        match self {
+            Self::Gemma3 => Norms::BeforeAndBehind,
+            Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => Norms::Before,
+        }
+    }
+
+    pub(crate) fn activation(self) -> Activation {
+        match self {
+            Self::Gemma3 => Activation::GeluTanh,
+            Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => Activation::Silu,
+        }
+    }
+
     /// Whether every head of q and k passes an `RMSNorm` before it is rotated.
     pub(crate) fn normed_heads(self) -> bool {
-        self == Self::Qwen3
+        matches!(self, Self::Qwen3 | Self::Gemma3)
     }
 }
 
@@ -43,6 +77,15 @@ pub enum RopeScaling {
         /// Context the model was first trained with, in tokens.
         original_context: usize,
     },
+}
+
+/// Layers of which most see a window only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LocalLayers {
+    /// Of so many layers, the last sees all tokens.
+    pub global_every: usize,
+    /// Base of the rotary frequencies in the layers that see a window; never rescaled.
+    pub rope_theta: f64,
 }
 
 /// The facts of a decoder. Sizes are counts of elements.
@@ -74,6 +117,10 @@ pub struct Config {
     pub context: usize,
     /// Attention sees at most this many tokens back, itself included.
     pub sliding_window: Option<usize>,
+    /// Where only some layers see the window alone.
+    pub local: Option<LocalLayers>,
+    /// What products of queries and keys are multiplied by.
+    pub attention_scale: f64,
     /// Whether q, k and v projections have biases.
     pub qkv_bias: bool,
     /// Whether the head shares the embedding table.
@@ -84,6 +131,17 @@ impl Config {
     /// The Hugging Face name of layer `layer`'s FFN value matrix, the one that WISE edits.
     pub fn down_proj(layer: usize) -> String {
         format!("model.layers.{layer}.mlp.down_proj.weight")
+    }
+
+    /// Whether a layer is one of [`Self::local`].
+    pub(crate) fn is_local(&self, layer: usize) -> bool {
+        self.local
+            .is_some_and(|local| !(layer + 1).is_multiple_of(local.global_every))
+    }
+
+    /// What embeddings are multiplied by.
+    pub(crate) fn embedding_scale(&self) -> Option<f64> {
+        (self.family == Family::Gemma3).then(|| (self.hidden_size as f64).sqrt())
     }
 
     /// Query heads that share one key and value head.

@@ -7,11 +7,10 @@ use wise_tensor::{Table, product, widened};
 
 use crate::Result;
 use crate::cache::KvCache;
-use crate::config::Config;
-use crate::layout::Queries;
+use crate::config::{Activation, Config, Norms};
+use crate::layout::{Queries, Sights, View};
 use crate::overlay::LayerAdapter;
 use crate::placement::by_size;
-use crate::rope::{Rope, rotate};
 use crate::weights::Weights;
 
 /// A projection with the shape that Hugging Face gives it, `[out, in]`.
@@ -97,6 +96,8 @@ pub(crate) struct Pass<'a> {
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) device: Device,
+    /// See [`Config::is_local`].
+    local: bool,
     input_norm: RmsNorm,
     query: Linear,
     query_norm: Option<RmsNorm>,
@@ -104,10 +105,13 @@ pub(crate) struct Block {
     key_norm: Option<RmsNorm>,
     value: Linear,
     output: Linear,
+    output_norm: Option<RmsNorm>,
     ffn_norm: RmsNorm,
     gate: Linear,
+    activation: Activation,
     up: Linear,
     pub(crate) down: Linear,
+    down_norm: Option<RmsNorm>,
 }
 
 impl Block {
@@ -115,21 +119,30 @@ impl Block {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let norm = |part| RmsNorm::load(&name(part), config, weights, device);
         let linear = |part, bias| Linear::load(&name(part), bias, weights, device);
-        let head_norm = |part| config.family.normed_heads().then(|| norm(part)).transpose();
-        let bias = config.qkv_bias;
+        let norm_if = |wanted: bool, part| wanted.then(|| norm(part)).transpose();
+        let (bias, heads) = (config.qkv_bias, config.family.normed_heads());
+        let behind = config.family.norms() == Norms::BeforeAndBehind;
+        let ffn_norm = match config.family.norms() {
+            Norms::Before => "post_attention_layernorm.weight",
+            Norms::BeforeAndBehind => "pre_feedforward_layernorm.weight",
+        };
         Ok(Self {
             device: device.clone(),
+            local: config.is_local(layer),
             input_norm: norm("input_layernorm.weight")?,
             query: linear("self_attn.q_proj", bias)?,
-            query_norm: head_norm("self_attn.q_norm.weight")?,
+            query_norm: norm_if(heads, "self_attn.q_norm.weight")?,
             key: linear("self_attn.k_proj", bias)?,
-            key_norm: head_norm("self_attn.k_norm.weight")?,
+            key_norm: norm_if(heads, "self_attn.k_norm.weight")?,
             value: linear("self_attn.v_proj", bias)?,
             output: linear("self_attn.o_proj", false)?,
-            ffn_norm: norm("post_attention_layernorm.weight")?,
+            output_norm: norm_if(behind, "post_attention_layernorm.weight")?,
+            ffn_norm: norm(ffn_norm)?,
             gate: linear("mlp.gate_proj", false)?,
+            activation: config.family.activation(),
             up: linear("mlp.up_proj", false)?,
             down: linear("mlp.down_proj", false)?,
+            down_norm: norm_if(behind, "post_feedforward_layernorm.weight")?,
         })
     }
 
@@ -143,10 +156,15 @@ impl Block {
     ) -> (Tensor<2>, Tensor<2>) {
         let normed = self.input_norm.forward(x.clone());
         let attended = self.attention(normed, &pass, cache);
-        let residual = pass.queries.pick(x) + attended;
+        let residual = pass.queries.pick(x) + normed_by(self.output_norm.as_ref(), attended);
         let normed = self.ffn_norm.forward(residual.clone());
-        let neurons = silu(self.gate.forward(normed.clone())) * self.up.forward(normed);
-        (residual, neurons)
+        let gate = activated(self.gate.forward(normed.clone()), self.activation);
+        (residual, gate * self.up.forward(normed))
+    }
+
+    /// The block behind its value matrix, whose `output` is `[queries, hidden]` as is the residual stream.
+    pub(crate) fn after_down(&self, residual: Tensor<2>, output: Tensor<2>) -> Tensor<2> {
+        residual + normed_by(self.down_norm.as_ref(), output)
     }
 
     /// `x` is `[tokens, hidden]`, the result `[queries, hidden]`.
@@ -157,7 +175,7 @@ impl Block {
         cache: Option<(&mut KvCache, usize)>,
     ) -> Tensor<2> {
         let (residual, neurons) = self.before_down(x, pass, cache);
-        residual + self.down.forward(neurons)
+        self.after_down(residual, self.down.forward(neurons))
     }
 
     fn attention(
@@ -175,30 +193,46 @@ impl Block {
             query = query + adapter.query.forward(asking);
             value = value + adapter.value.forward(x);
         }
-        let query = turned(query, shape.heads, self.query_norm.as_ref(), queries);
-        let key = turned(key, shape.kv_heads, self.key_norm.as_ref(), all);
+        let (seen, view) = (all.view(self.local), queries.view(self.local));
+        let query = turned(query, shape.heads, self.query_norm.as_ref(), view);
+        let key = turned(key, shape.kv_heads, self.key_norm.as_ref(), seen);
         let query = side_by_side(query, shape.heads, queries);
         let mut key = side_by_side(key, shape.kv_heads, all);
         let mut value = side_by_side(value, shape.kv_heads, all);
         if let Some((cache, layer)) = cache {
             (key, value) = cache.append(layer, key, value);
         }
-        let mixed = grouped_attention(query, key, value, queries.mask.clone(), shape);
+        let mixed = grouped_attention(query, key, value, view.mask.clone(), shape);
         self.output
             .forward(queries.pack(mixed.swap_dims(1, 2).flatten(2, 3)))
     }
 }
 
+fn normed_by(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+fn activated(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    match activation {
+        Activation::Silu => silu(x),
+        Activation::GeluTanh => {
+            let cubed = x.clone() * x.clone() * x.clone();
+            let inner = (x.clone() + cubed * 0.044_715) * (2.0 / std::f64::consts::PI).sqrt();
+            x * (inner.tanh() + 1.0) * 0.5
+        }
+    }
+}
+
 /// Norms the heads of `y` (`[queries, heads * head_dim]`), if there is a norm for them, and rotates them by their
 /// positions.
-fn turned(y: Tensor<2>, heads: usize, norm: Option<&RmsNorm>, queries: &Queries) -> Tensor<2> {
+fn turned(y: Tensor<2>, heads: usize, norm: Option<&RmsNorm>, view: &View) -> Tensor<2> {
     let [tokens, width] = y.dims();
-    let y = match norm {
-        Some(norm) => norm.forward(y.reshape([tokens * heads, width / heads])),
-        None => y,
-    };
+    let y = normed_by(norm, y.reshape([tokens * heads, width / heads]));
     let y = y.reshape([tokens, heads, width / heads]);
-    rotate(y, queries.cos.clone(), queries.sin.clone()).reshape([tokens, width])
+    view.angles.rotate(y).reshape([tokens, width])
 }
 
 /// `[queries, heads * head_dim]` to `[rows, heads, longest, head_dim]`.
@@ -223,8 +257,7 @@ fn grouped_attention(
     let [rows, heads, queries, width] = query.dims();
     let keys = key.dims()[2];
     let folded = query.reshape([rows, shape.kv_heads, shape.group() * queries, width]);
-    let scale = (width as f64).powf(-0.5);
-    let scores = folded.matmul(key.swap_dims(2, 3)) * scale;
+    let scores = folded.matmul(key.swap_dims(2, 3)) * shape.attention_scale;
     let scores = scores.reshape([rows, heads, queries, keys]) + mask;
     let weights = softmax(scores, 3);
     weights
@@ -238,7 +271,7 @@ fn grouped_attention(
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub(crate) config: Config,
-    pub(crate) rope: Rope,
+    pub(crate) sights: Sights,
     embedding: Table,
     pub(crate) blocks: Vec<Block>,
     norm: RmsNorm,
@@ -262,7 +295,7 @@ impl Decoder {
             Some(weights.table("lm_head.weight", device)?)
         };
         Ok(Self {
-            rope: Rope::new(&config),
+            sights: Sights::new(&config),
             config,
             embedding,
             blocks,
@@ -272,7 +305,11 @@ impl Decoder {
     }
 
     pub(crate) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
-        self.embedding.rows(tokens)
+        let embedded = self.embedding.rows(tokens);
+        match self.config.embedding_scale() {
+            Some(scale) => embedded * scale,
+            None => embedded,
+        }
     }
 
     /// What the head sees, where the head is.

@@ -7,7 +7,8 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::cache::Past;
-use crate::rope::Rope;
+use crate::config::Config;
+use crate::rope::{Angles, Rope};
 
 /// One sequence of a packed forward pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +53,81 @@ pub(crate) struct Queries {
     to_padded: Option<Tensor<1, Int>>,
     /// `[queries]`: the padded slot of each query.
     to_packed: Option<Tensor<1, Int>>,
-    /// `[1 or rows, 1, longest, keys]`: 0 where a query sees a key, else a large negative number.
-    pub(crate) mask: Tensor<4>,
     /// `[queries, 1]`: 0 on isolated rows, else 1.
     attends: Option<Tensor<2>>,
-    /// `[queries, 1, head_dim]`.
-    pub(crate) cos: Tensor<3>,
-    /// `[queries, 1, head_dim]`.
-    pub(crate) sin: Tensor<3>,
+    global: View,
+    local: Option<View>,
+}
+
+/// What queries see in the layers of one kind.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// `[1 or rows, 1, longest, keys]`: 0 where a query sees a key, else a large negative number.
+    pub(crate) mask: Tensor<4>,
+    /// Of the queries.
+    pub(crate) angles: Angles,
+}
+
+/// How far layers see, and how they rotate what they see.
+#[derive(Debug, Clone)]
+pub(crate) struct Sights {
+    global: Sight,
+    local: Option<Sight>,
+}
+
+#[derive(Debug, Clone)]
+struct Sight {
+    window: Option<usize>,
+    rope: Rope,
+}
+
+impl Sights {
+    pub(crate) fn new(config: &Config) -> Self {
+        let rope = Rope::new(config.head_dim, config.rope_theta, config.rope_scaling);
+        let window = config.sliding_window;
+        let local = |theta| Sight {
+            window,
+            rope: Rope::new(config.head_dim, theta, None),
+        };
+        Self {
+            global: Sight {
+                window: window.filter(|_| config.local.is_none()),
+                rope,
+            },
+            local: config.local.map(|layers| local(layers.rope_theta)),
+        }
+    }
+}
+
+impl Sight {
+    fn view(&self, longest: usize, past: &[Past], positions: &[usize], device: &Device) -> View {
+        View {
+            mask: causal_mask(longest, past, self.window, device),
+            angles: self.rope.angles(positions, device),
+        }
+    }
+}
+
+impl View {
+    fn on(&self, device: &Device) -> Self {
+        Self {
+            mask: self.mask.clone().to_device(device),
+            angles: self.angles.on(device),
+        }
+    }
+
+    /// Of the queries `chosen`, which stand in the rows `lines` of the masks.
+    fn select(&self, chosen: &Tensor<1, Int>, lines: &Tensor<1, Int>, rows: usize) -> Self {
+        let [masks, _, height, keys] = self.mask.dims();
+        let mask = self.mask.clone().reshape([masks * height, keys]);
+        let longest = lines.dims()[0] / rows;
+        Self {
+            mask: mask
+                .select(0, lines.clone())
+                .reshape([rows, 1, longest, keys]),
+            angles: self.angles.select(chosen),
+        }
+    }
 }
 
 impl Layout {
@@ -67,53 +135,33 @@ impl Layout {
     pub(crate) fn new(
         rows: &[Row],
         past: Option<&[Past]>,
-        window: Option<usize>,
-        rope: &Rope,
+        sights: &Sights,
         device: &Device,
     ) -> Self {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
         let isolated: Vec<bool> = rows.iter().map(|row| row.isolated).collect();
-        Self::of(&lengths, isolated, past, window, rope, device)
+        Self::of(&lengths, isolated, past, sights, device)
     }
 
     /// The rows of several layouts one behind the other; all must begin their sequences.
-    pub(crate) fn join(
-        layouts: &[&Self],
-        window: Option<usize>,
-        rope: &Rope,
-        device: &Device,
-    ) -> Self {
+    pub(crate) fn join(layouts: &[&Self], sights: &Sights, device: &Device) -> Self {
         let rows = || layouts.iter().flat_map(|layout| &layout.rows);
         let lengths: Vec<usize> = rows().map(Range::len).collect();
         let isolated = layouts.iter().flat_map(|l| l.isolated.clone()).collect();
-        Self::of(&lengths, isolated, None, window, rope, device)
+        Self::of(&lengths, isolated, None, sights, device)
     }
 
     /// One row of a layout that begins its sequences, by itself.
-    pub(crate) fn row(
-        &self,
-        row: usize,
-        window: Option<usize>,
-        rope: &Rope,
-        device: &Device,
-    ) -> Self {
+    pub(crate) fn row(&self, row: usize, sights: &Sights, device: &Device) -> Self {
         let isolated = vec![self.isolated[row]];
-        Self::of(
-            &[self.rows[row].len()],
-            isolated,
-            None,
-            window,
-            rope,
-            device,
-        )
+        Self::of(&[self.rows[row].len()], isolated, None, sights, device)
     }
 
     fn of(
         lengths: &[usize],
         isolated: Vec<bool>,
         past: Option<&[Past]>,
-        window: Option<usize>,
-        rope: &Rope,
+        sights: &Sights,
         device: &Device,
     ) -> Self {
         let mut ranges = Vec::with_capacity(lengths.len());
@@ -131,7 +179,11 @@ impl Layout {
         let positions: Vec<usize> = begun
             .flat_map(|(&first, length)| first..first + length)
             .collect();
-        let (cos, sin) = rope.tables(&positions, device);
+        let past = match past {
+            Some(past) if past.iter().any(|past| !past.slots().is_empty()) => past,
+            _ => &[Past::default()],
+        };
+        let view = |sight: &Sight| sight.view(longest, past, &positions, device);
         let several = ranges.len() > 1;
         let all = Queries {
             chosen: None,
@@ -139,15 +191,9 @@ impl Layout {
             longest,
             to_padded: several.then(|| index(&padded_slots(&ranges, longest), device)),
             to_packed: several.then(|| index(&packed_slots(&ranges, longest), device)),
-            mask: match past {
-                Some(past) if past.iter().any(|past| !past.slots().is_empty()) => {
-                    causal_mask(longest, past, window, device)
-                }
-                _ => causal_mask(longest, &[Past::default()], window, device),
-            },
             attends: attends(&ranges, &isolated, device),
-            cos,
-            sin,
+            global: view(&sights.global),
+            local: sights.local.as_ref().map(view),
         };
         Self {
             isolated,
@@ -177,27 +223,26 @@ impl Layout {
         }
         let tokens: Vec<i32> = at.iter().map(|&token| token as i32).collect();
         let chosen = index(&tokens, device);
-        let [masks, _, height, keys] = self.all.mask.dims();
+        let [masks, _, height, _] = self.all.global.mask.dims();
         if masks > 1 {
             for (slot, position) in positions.iter_mut().enumerate() {
                 *position += (slot / longest * height) as i32;
             }
         }
-        let mask = self.all.mask.clone().reshape([masks * height, keys]);
-        let mask = mask.select(0, index(&positions, device));
+        let lines = index(&positions, device);
+        let view = |view: &View| view.select(&chosen, &lines, of_row.len());
         Queries {
             rows: of_row.len(),
             longest,
             to_padded: Some(index(&to_padded, device)),
             to_packed: Some(index(&to_packed, device)),
-            mask: mask.reshape([of_row.len(), 1, longest, keys]),
             attends: self
                 .all
                 .attends
                 .clone()
                 .map(|a| a.select(0, chosen.clone())),
-            cos: self.all.cos.clone().select(0, chosen.clone()),
-            sin: self.all.sin.clone().select(0, chosen.clone()),
+            global: view(&self.all.global),
+            local: self.all.local.as_ref().map(view),
             chosen: Some(chosen),
         }
     }
@@ -222,7 +267,7 @@ impl Layout {
 impl Queries {
     /// The same on a device.
     pub(crate) fn on(&self, device: &Device) -> Self {
-        if self.mask.device() == *device {
+        if self.global.mask.device() == *device {
             return self.clone();
         }
         let index = |x: &Option<Tensor<1, Int>>| x.clone().map(|x| x.to_device(device));
@@ -232,10 +277,17 @@ impl Queries {
             longest: self.longest,
             to_padded: index(&self.to_padded),
             to_packed: index(&self.to_packed),
-            mask: self.mask.clone().to_device(device),
             attends: self.attends.clone().map(|x| x.to_device(device)),
-            cos: self.cos.clone().to_device(device),
-            sin: self.sin.clone().to_device(device),
+            global: self.global.on(device),
+            local: self.local.as_ref().map(|view| view.on(device)),
+        }
+    }
+
+    /// What they see in the layers that see all tokens, or in the local ones.
+    pub(crate) fn view(&self, local: bool) -> &View {
+        match &self.local {
+            Some(view) if local => view,
+            _ => &self.global,
         }
     }
 

@@ -40,7 +40,7 @@ mod weights;
 pub use atomic::{remove_unfinished, replace_file};
 pub use beginnings::Beginnings;
 pub use cache::KvCache;
-pub use config::{Config, Family, RopeScaling};
+pub use config::{Config, Family, LocalLayers, RopeScaling};
 pub use error::{Error, Result};
 pub use generate::{Finish, GenerateOptions, Generation, argmax};
 pub use layout::{Layout, Row};

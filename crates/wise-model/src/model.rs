@@ -44,8 +44,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens `smollm2`, `hf:owner/name[@revision]`, a Hugging Face folder or a GGUF file; a device alone holds it in
-    /// f32.
+    /// Opens `smollm2`, `gemma3-270m`, `hf:owner/name[@revision]`, a Hugging Face folder or a GGUF file; a device alone
+    /// holds it in f32.
     ///
     /// # Errors
     /// Whatever keeps the model from being found, read or understood; see [`Error`].
@@ -201,8 +201,7 @@ impl Model {
         self.check_rows(rows, past)?;
         let config = self.config();
         let device = &self.decoder.blocks[layer].device;
-        let window = config.sliding_window;
-        let layout = Layout::new(rows, past, window, &self.decoder.rope, device);
+        let layout = Layout::new(rows, past, &self.decoder.sights, device);
         let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
         let mut hidden = self.decoder.embed(&tokens);
         let mut all = layout.all.clone();
@@ -224,8 +223,7 @@ impl Model {
     }
 
     pub(crate) fn layout(&self, rows: &[Row], device: &Device) -> Layout {
-        let window = self.config().sliding_window;
-        Layout::new(rows, None, window, &self.decoder.rope, device)
+        Layout::new(rows, None, &self.decoder.sights, device)
     }
 
     /// Several prefixes at one layer as if they had been run together, one behind the other; there must be one at
@@ -235,13 +233,12 @@ impl Model {
             Tensor::cat(sites.iter().map(|site| part(site).clone()).collect(), 0)
         };
         let layouts: Vec<&Layout> = sites.iter().map(|site| &site.layout).collect();
-        let window = self.config().sliding_window;
         let device = sites[0].inputs.device();
         EditSite {
             layer: sites[0].layer,
             inputs: cat(|site| &site.inputs),
             residual: cat(|site| &site.residual),
-            layout: Layout::join(&layouts, window, &self.decoder.rope, &device),
+            layout: Layout::join(&layouts, &self.decoder.sights, &device),
         }
     }
 
@@ -249,14 +246,13 @@ impl Model {
     pub fn row(&self, site: &EditSite, row: usize) -> EditSite {
         let tokens = site.layout.rows()[row].clone();
         let cut = |x: &Tensor<2>| x.clone().narrow(0, tokens.start, tokens.len());
-        let window = self.config().sliding_window;
         EditSite {
             layer: site.layer,
             inputs: cut(&site.inputs),
             residual: cut(&site.residual),
             layout: site
                 .layout
-                .row(row, window, &self.decoder.rope, &site.inputs.device()),
+                .row(row, &self.decoder.sights, &site.inputs.device()),
         }
     }
 
@@ -296,6 +292,11 @@ impl Model {
         Ok(overlays.fold(main, |output, (row, overlay)| {
             with_row(output, site, row, overlay)
         }))
+    }
+
+    /// The residual stream behind the edited matrix's block, given the matrix's output; all `[tokens, hidden]`.
+    pub fn after_site(&self, site: &EditSite, output: Tensor<2>) -> Tensor<2> {
+        self.decoder.blocks[site.layer].after_down(site.residual.clone(), output)
     }
 
     /// Runs from the edited matrix's output under an overlay (`[tokens, hidden]`) to the logits after the
@@ -367,7 +368,7 @@ impl Model {
         let chosen = (!everywhere).then(|| site.layout.queries(at, &device));
         let chosen = chosen.as_ref().unwrap_or(all);
         let (mut all, mut chosen) = (all.clone(), chosen.clone());
-        let mut hidden = site.residual.clone() + output;
+        let mut hidden = self.after_site(site, output);
         if site.layer + 1 == layers {
             hidden = chosen.pick(hidden);
         }

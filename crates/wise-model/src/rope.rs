@@ -1,43 +1,40 @@
 //! Rotary position embeddings (Su et al., 2021), in the half-split form of the Hugging Face Llama.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::config::{Config, RopeScaling};
+use crate::config::RopeScaling;
 
+/// Radians per position, one per pair of a head's elements.
 #[derive(Debug, Clone)]
-pub(crate) struct Rope {
-    /// Radians per position, one per pair of a head's elements.
-    frequencies: Vec<f32>,
-}
+pub(crate) struct Rope(Vec<f32>);
 
 impl Rope {
-    pub(crate) fn new(config: &Config) -> Self {
-        let pairs = config.head_dim / 2;
-        let frequencies = (0..pairs)
-            .map(|i| {
-                let exponent = 2.0 * i as f64 / config.head_dim as f64;
-                let plain = config.rope_theta.powf(-exponent);
-                config.rope_scaling.map_or(plain, |s| scaled(plain, s)) as f32
-            })
-            .collect();
-        Self { frequencies }
+    pub(crate) fn new(width: usize, theta: f64, scaling: Option<RopeScaling>) -> Self {
+        let frequency = |pair: usize| {
+            let plain = theta.powf(-2.0 * pair as f64 / width as f64);
+            scaling.map_or(plain, |scaling| scaled(plain, scaling)) as f32
+        };
+        Self((0..width / 2).map(frequency).collect())
     }
 
-    /// Cosines and sines of the angles at `positions`, each `[positions, 1, head_dim]`.
-    pub(crate) fn tables(&self, positions: &[usize], device: &Device) -> (Tensor<3>, Tensor<3>) {
+    /// The angles at `positions`.
+    pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Angles {
         let angles: Vec<f32> = positions
             .iter()
             .flat_map(|&p| {
-                let half = self.frequencies.iter().map(move |f| p as f32 * f);
+                let half = self.0.iter().map(move |f| p as f32 * f);
                 half.clone().chain(half)
             })
             .collect();
-        let shape = [positions.len(), 1, 2 * self.frequencies.len()];
+        let shape = [positions.len(), 1, 2 * self.0.len()];
         let table = |f: fn(f32) -> f32| {
             let values: Vec<f32> = angles.iter().copied().map(f).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
-        (table(f32::cos), table(f32::sin))
+        Angles {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+        }
     }
 }
 
@@ -59,14 +56,38 @@ fn scaled(frequency: f64, scaling: RopeScaling) -> f64 {
     }
 }
 
-/// Rotates every head of `x` (`[tokens, heads, head_dim]`) by the angles of its position.
-pub(crate) fn rotate(x: Tensor<3>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<3> {
-    let [tokens, heads, width] = x.dims();
-    let half = width / 2;
-    let first = x.clone().slice([0..tokens, 0..heads, 0..half]);
-    let second = x.clone().slice([0..tokens, 0..heads, half..width]);
-    let turned = Tensor::cat(vec![second.neg(), first], 2);
-    x * cos + turned * sin
+/// Cosines and sines of the angles that tokens are rotated by, each `[tokens, 1, head_dim]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Angles {
+    cos: Tensor<3>,
+    sin: Tensor<3>,
+}
+
+impl Angles {
+    /// The same on a device.
+    pub(crate) fn on(&self, device: &Device) -> Self {
+        Self {
+            cos: self.cos.clone().to_device(device),
+            sin: self.sin.clone().to_device(device),
+        }
+    }
+
+    pub(crate) fn select(&self, tokens: &Tensor<1, Int>) -> Self {
+        Self {
+            cos: self.cos.clone().select(0, tokens.clone()),
+            sin: self.sin.clone().select(0, tokens.clone()),
+        }
+    }
+
+    /// Rotates every head of `x` (`[tokens, heads, head_dim]`).
+    pub(crate) fn rotate(&self, x: Tensor<3>) -> Tensor<3> {
+        let [tokens, heads, width] = x.dims();
+        let half = width / 2;
+        let first = x.clone().slice([0..tokens, 0..heads, 0..half]);
+        let second = x.clone().slice([0..tokens, 0..heads, half..width]);
+        let turned = Tensor::cat(vec![second.neg(), first], 2);
+        x * self.cos.clone() + turned * self.sin.clone()
+    }
 }
 
 #[cfg(test)]
@@ -88,12 +109,9 @@ mod tests {
     #[test]
     fn rotation_turns_pairs_and_keeps_lengths() {
         let device = wise_tensor::DeviceName::Cpu.open().unwrap();
-        let rope = Rope {
-            frequencies: vec![1.0],
-        };
-        let (cos, sin) = rope.tables(&[0, 2], &device);
+        let angles = Rope(vec![1.0]).angles(&[0, 2], &device);
         let x = Tensor::<3>::from_floats([[[1.0, 0.0]], [[1.0, 0.0]]], &device);
-        let turned: Vec<f32> = rotate(x, cos, sin).into_data().try_to_vec().unwrap();
+        let turned: Vec<f32> = angles.rotate(x).into_data().try_to_vec().unwrap();
         let expected = [1.0, 0.0, 2_f32.cos(), 2_f32.sin()];
         for (got, expected) in turned.iter().zip(expected) {
             assert!((got - expected).abs() < 1e-6);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::TensorSource;
+use crate::config::Norms;
 use crate::{Config, Error, Result};
 
 /// Names listed of each kind before the rest is only counted.
@@ -179,6 +180,12 @@ fn layer_tensors(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
             ("self_attn.k_norm.weight", vec![config.head_dim]),
         ]);
     }
+    if config.family.norms() == Norms::BeforeAndBehind {
+        tensors.extend([
+            ("pre_feedforward_layernorm.weight", vec![hidden]),
+            ("post_feedforward_layernorm.weight", vec![hidden]),
+        ]);
+    }
     tensors
 }
 
@@ -198,6 +205,10 @@ pub(super) fn check_sizes(config: &Config) -> Result<()> {
         ("head dimension", config.head_dim),
         ("context length", config.context),
         ("sliding window", config.sliding_window.unwrap_or(1)),
+        (
+            "layers for one that sees all tokens",
+            config.local.map_or(1, |local| local.global_every),
+        ),
     ];
     for (key, size) in sizes {
         // Small enough that a product of two fits in 64 bits with room to spare.
@@ -239,7 +250,12 @@ pub(super) fn check_sizes(config: &Config) -> Result<()> {
         ));
     }
     check_positive("rms_norm_eps", config.rms_norm_eps)?;
-    check_positive("rope_theta", config.rope_theta)
+    check_positive("rope_theta", config.rope_theta)?;
+    check_positive("attention scale", config.attention_scale)?;
+    match config.local {
+        Some(local) => check_positive("rope_theta of local layers", local.rope_theta),
+        None => Ok(()),
+    }
 }
 
 fn check_positive(key: &str, value: f64) -> Result<()> {

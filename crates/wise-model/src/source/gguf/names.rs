@@ -1,7 +1,12 @@
 //! llama.cpp's names and row order, turned into Hugging Face's.
 
+use crate::Family;
+use crate::config::Norms;
+
+type Names = [(&'static str, &'static str)];
+
 /// What llama.cpp's converter calls the parts of a layer, and what Hugging Face calls them.
-const PARTS: [(&str, &str); 11] = [
+const PARTS: &Names = &[
     ("attn_norm", "input_layernorm"),
     ("attn_q_norm", "self_attn.q_norm"),
     ("attn_k_norm", "self_attn.k_norm"),
@@ -9,31 +14,43 @@ const PARTS: [(&str, &str); 11] = [
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
     ("attn_output", "self_attn.o_proj"),
-    ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
 ];
 
-/// The Hugging Face name of a tensor; a name llama.cpp does not give to a Llama stays as it is, so
+/// The same of the norms around the network.
+fn network_norms(norms: Norms) -> &'static Names {
+    match norms {
+        Norms::Before => &[("ffn_norm", "post_attention_layernorm")],
+        Norms::BeforeAndBehind => &[
+            ("post_attention_norm", "post_attention_layernorm"),
+            ("ffn_norm", "pre_feedforward_layernorm"),
+            ("post_ffw_norm", "post_feedforward_layernorm"),
+        ],
+    }
+}
+
+/// The Hugging Face name of a tensor; a name llama.cpp does not give to this family stays as it is, so
 /// that the load report shows it as unused.
-pub(super) fn hugging_face(name: &str) -> String {
+pub(super) fn hugging_face(name: &str, family: Family) -> String {
     match name {
         "token_embd.weight" => "model.embed_tokens.weight".to_owned(),
         "output_norm.weight" => "model.norm.weight".to_owned(),
         "output.weight" => "lm_head.weight".to_owned(),
-        _ => layer_name(name).unwrap_or_else(|| name.to_owned()),
+        _ => layer_name(name, family).unwrap_or_else(|| name.to_owned()),
     }
 }
 
-fn layer_name(name: &str) -> Option<String> {
+fn layer_name(name: &str, family: Family) -> Option<String> {
     let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
     let layer: usize = layer.parse().ok()?;
     let (part, kind) = rest.split_once('.')?;
     if kind != "weight" && kind != "bias" {
         return None;
     }
-    let (_, part) = PARTS.iter().find(|(llama_cpp, _)| *llama_cpp == part)?;
+    let mut parts = PARTS.iter().chain(network_norms(family.norms()));
+    let (_, part) = parts.find(|(llama_cpp, _)| *llama_cpp == part)?;
     Some(format!("model.layers.{layer}.{part}.{kind}"))
 }
 
@@ -102,8 +119,17 @@ mod tests {
             ),
         ];
         for (llama_cpp, expected) in pairs {
-            assert_eq!(hugging_face(llama_cpp), expected);
+            assert_eq!(hugging_face(llama_cpp, Family::Llama), expected);
         }
+    }
+
+    #[test]
+    fn the_norms_of_gemma_stand_elsewhere() {
+        let name = |part: &str| hugging_face(&format!("blk.1.{part}.weight"), Family::Gemma3);
+        assert!(name("ffn_norm").ends_with(".pre_feedforward_layernorm.weight"));
+        assert!(name("post_attention_norm").ends_with(".post_attention_layernorm.weight"));
+        assert!(name("post_ffw_norm").ends_with(".post_feedforward_layernorm.weight"));
+        assert!(name("attn_k_norm").ends_with(".self_attn.k_norm.weight"));
     }
 
     #[test]
@@ -114,7 +140,7 @@ mod tests {
             "blk.x.attn_q.weight",
             "blk.0.attn_q.scale",
         ] {
-            assert_eq!(hugging_face(name), name);
+            assert_eq!(hugging_face(name, Family::Llama), name);
         }
     }
 

@@ -203,9 +203,9 @@ fn settings_that_the_decoder_lacks_are_refused() {
     };
     assert!(
         with(&|f| {
-            f.text("general.architecture", "gemma3");
+            f.text("general.architecture", "gemma4");
         })
-        .contains("got gemma3")
+        .contains("got gemma4")
     );
     assert!(
         with(&|f| {

@@ -8,7 +8,12 @@ use serde_json::{Map, Value as Json};
 use super::super::ARCHITECTURES;
 use super::super::report::{check_sizes, unsupported};
 use super::{TokenIds, parse, required};
-use crate::{Config, Error, Family, Result, RopeScaling};
+use crate::config::Activation;
+use crate::{Config, Error, Family, LocalLayers, Result, RopeScaling};
+
+/// The kinds of layers in `layer_types`.
+const GLOBAL: &str = "full_attention";
+const LOCAL: &str = "sliding_attention";
 
 /// The settings of `config.json` that matter to the decoder.
 #[derive(Deserialize)]
@@ -24,16 +29,26 @@ struct Settings {
     head_dim: Option<usize>,
     rms_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
+    /// Of Gemma 3's local layers, until transformers 4.
+    rope_local_base_freq: Option<f64>,
     /// Until transformers 4.
     rope_scaling: Option<Map<String, Json>>,
-    /// Since transformers 5; holds `rope_theta` too.
+    /// Since transformers 5; holds `rope_theta` too. Of Gemma 3, a set for each kind of layers.
     rope_parameters: Option<Map<String, Json>>,
     max_position_embeddings: usize,
     sliding_window: Option<usize>,
     use_sliding_window: Option<bool>,
+    layer_types: Option<Vec<String>>,
+    #[serde(alias = "_sliding_window_pattern")]
+    sliding_window_pattern: Option<usize>,
+    query_pre_attn_scalar: Option<f64>,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f64>,
+    use_bidirectional_attention: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     hidden_act: Option<String>,
+    hidden_activation: Option<String>,
     partial_rotary_factor: Option<f64>,
     tie_word_embeddings: Option<bool>,
     quantization_config: Option<Json>,
@@ -62,6 +77,7 @@ fn family(architectures: &Json) -> Result<Family> {
         Some("MistralForCausalLM") => Ok(Family::Mistral),
         Some("Qwen2ForCausalLM") => Ok(Family::Qwen2),
         Some("Qwen3ForCausalLM") => Ok(Family::Qwen3),
+        Some("Gemma3ForCausalLM") => Ok(Family::Gemma3),
         got => {
             let got = got.unwrap_or("none").to_owned();
             Err(Error::UnknownArchitecture {
@@ -75,13 +91,19 @@ fn family(architectures: &Json) -> Result<Family> {
 impl Settings {
     fn config(&self, family: Family) -> Result<Config> {
         let heads = self.num_attention_heads;
-        // What transformers takes if Qwen3's folder does not say.
+        // What transformers takes if the folder does not say.
         let own_dim = || match family {
             Family::Qwen3 => 128,
+            Family::Gemma3 => 256,
             _ => self.hidden_size.checked_div(heads).unwrap_or(0),
         };
-        // Only Mistral looks at its window; Llama's code has none.
-        let window = self.sliding_window.filter(|_| family == Family::Mistral);
+        let head_dim = self.head_dim.unwrap_or_else(own_dim);
+        let query_width = match family {
+            Family::Gemma3 => self.query_pre_attn_scalar.unwrap_or(256.0),
+            _ => head_dim as f64,
+        };
+        // Only these look at their window; Llama's code has none.
+        let windowed = matches!(family, Family::Mistral | Family::Gemma3);
         Ok(Config {
             family,
             vocab_size: self.vocab_size,
@@ -90,32 +112,62 @@ impl Settings {
             layers: self.num_hidden_layers,
             heads,
             kv_heads: self.num_key_value_heads.unwrap_or(heads),
-            head_dim: self.head_dim.unwrap_or_else(own_dim),
+            head_dim,
             rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
-            rope_theta: self.rope_theta()?,
-            rope_scaling: self.rope_scaling()?,
+            rope_theta: self.rope_theta(family)?,
+            rope_scaling: self.rope_scaling(family)?,
             context: self.max_position_embeddings,
-            sliding_window: window,
+            sliding_window: self.sliding_window.filter(|_| windowed),
+            local: self.local_layers(family)?,
+            attention_scale: query_width.powf(-0.5),
             qkv_bias: family == Family::Qwen2,
-            tied_head: self.tie_word_embeddings.unwrap_or(false),
+            tied_head: self.tie_word_embeddings.unwrap_or(family == Family::Gemma3),
         })
     }
 
-    fn rope_theta(&self) -> Result<f64> {
-        let newer = self
-            .rope_parameters
-            .as_ref()
-            .and_then(|rope| rope.get("rope_theta"));
-        match newer {
-            Some(theta) => theta
-                .as_f64()
-                .ok_or_else(|| unsupported("rope_parameters.rope_theta", theta, "a number")),
-            None => Ok(self.rope_theta.unwrap_or(10_000.0)),
+    /// Of Gemma 3, the last layer of each period sees all tokens.
+    fn local_layers(&self, family: Family) -> Result<Option<LocalLayers>> {
+        if family != Family::Gemma3 {
+            return Ok(None);
         }
+        let global_every = match &self.layer_types {
+            None => self.sliding_window_pattern.unwrap_or(6),
+            Some(types) => period(types).ok_or_else(|| {
+                let expected = "full_attention at the end of every period, else sliding_attention";
+                unsupported("layer_types", types.join(", "), expected)
+            })?,
+        };
+        let rope = self.rope_of(LOCAL);
+        Ok(Some(LocalLayers {
+            global_every,
+            rope_theta: theta(rope)?
+                .or(self.rope_local_base_freq)
+                .unwrap_or(10_000.0),
+        }))
     }
 
-    fn rope_scaling(&self) -> Result<Option<RopeScaling>> {
-        let Some(rope) = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()) else {
+    fn rope_of(&self, layers: &str) -> Option<&Map<String, Json>> {
+        self.rope_parameters.as_ref()?.get(layers)?.as_object()
+    }
+
+    /// What holds in the layers that see all tokens.
+    fn rope(&self, family: Family) -> Option<&Map<String, Json>> {
+        (self.rope_of(GLOBAL).filter(|_| family == Family::Gemma3))
+            .or(self.rope_parameters.as_ref())
+    }
+
+    fn rope_theta(&self, family: Family) -> Result<f64> {
+        let usual = match family {
+            Family::Gemma3 => 1_000_000.0,
+            _ => 10_000.0,
+        };
+        Ok(theta(self.rope(family))?
+            .or(self.rope_theta)
+            .unwrap_or(usual))
+    }
+
+    fn rope_scaling(&self, family: Family) -> Result<Option<RopeScaling>> {
+        let Some(rope) = self.rope(family).or(self.rope_scaling.as_ref()) else {
             return Ok(None);
         };
         if let Some((kind, _)) = rope.iter().find(|(_, value)| value.is_object()) {
@@ -140,12 +192,21 @@ impl Settings {
     }
 
     fn refuse_other_kinds(&self, family: Family) -> Result<()> {
-        if let Some(act) = self
-            .hidden_act
-            .as_deref()
-            .filter(|act| !["silu", "swish"].contains(act))
-        {
-            return Err(unsupported("hidden_act", act, "silu"));
+        let activations: &[&str] = match family.activation() {
+            Activation::Silu => &["silu", "swish"],
+            Activation::GeluTanh => &["gelu_pytorch_tanh", "gelu_new"],
+        };
+        let named = [
+            ("hidden_act", &self.hidden_act),
+            ("hidden_activation", &self.hidden_activation),
+        ];
+        for (key, activation) in named {
+            if let Some(got) = activation
+                .as_deref()
+                .filter(|got| !activations.contains(got))
+            {
+                return Err(unsupported(key, got, activations[0]));
+            }
         }
         if let Some(factor) = self
             .partial_rotary_factor
@@ -183,12 +244,56 @@ impl Settings {
                 "true",
                 "false",
             ),
+            (
+                "use_bidirectional_attention",
+                self.use_bidirectional_attention == Some(true),
+                "true",
+                "false",
+            ),
+            (
+                "attn_logit_softcapping",
+                self.attn_logit_softcapping.is_some(),
+                "a number",
+                "absent",
+            ),
+            (
+                "final_logit_softcapping",
+                self.final_logit_softcapping.is_some(),
+                "a number",
+                "absent",
+            ),
         ];
         match refused.iter().find(|(_, refused, ..)| *refused) {
             Some((key, _, got, expected)) => Err(unsupported(*key, got, *expected)),
             None => Ok(()),
         }
     }
+}
+
+/// Of so many layers, the last sees all tokens; `None` if that is not how they follow each other.
+fn period(layer_types: &[String]) -> Option<usize> {
+    let first = layer_types.iter().position(|kind| kind == GLOBAL);
+    let period = first.unwrap_or(layer_types.len()) + 1;
+    let expected = |layer: usize| {
+        if (layer + 1).is_multiple_of(period) {
+            GLOBAL
+        } else {
+            LOCAL
+        }
+    };
+    let mut types = layer_types.iter().enumerate();
+    types
+        .all(|(layer, kind)| kind == expected(layer))
+        .then_some(period)
+}
+
+fn theta(rope: Option<&Map<String, Json>>) -> Result<Option<f64>> {
+    let Some(theta) = rope.and_then(|rope| rope.get("rope_theta")) else {
+        return Ok(None);
+    };
+    let number = theta.as_f64();
+    let wrong = || unsupported("rope_parameters.rope_theta", theta, "a number");
+    number.map(Some).ok_or_else(wrong)
 }
 
 fn llama3(rope: &Map<String, Json>) -> Result<RopeScaling> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value as Json, json};
 
+use super::tensors::is_from_one;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
@@ -55,6 +56,7 @@ pub fn write_folder(
         progress: RefCell::new(progress),
         done: Cell::new(0),
         total: expected_tensors(&files.config).len(),
+        family: files.config.family,
         failed: RefCell::new(None),
     };
     let written = writer.write(&files.config, &weights);
@@ -74,6 +76,7 @@ struct Writer<'a> {
     progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
     done: Cell<usize>,
     total: usize,
+    family: Family,
     /// Why a weight could not be read: [`View::data`] cannot fail.
     failed: RefCell<Option<Error>>,
 }
@@ -100,7 +103,13 @@ impl Writer<'_> {
             total: self.total,
         });
         self.done.set(self.total.min(self.done.get() + 1));
-        self.source.borrow_mut().read(name)
+        let mut values = self.source.borrow_mut().read(name)?;
+        if is_from_one(name, self.family) {
+            for value in &mut values {
+                *value -= 1.0;
+            }
+        }
+        Ok(values)
     }
 }
 
@@ -140,6 +149,7 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
         Family::Mistral => ("MistralForCausalLM", "mistral"),
         Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
         Family::Qwen3 => ("Qwen3ForCausalLM", "qwen3"),
+        Family::Gemma3 => ("Gemma3ForCausalLM", "gemma3_text"),
     };
     let mut json = json!({
         "architectures": [architecture],
@@ -164,6 +174,16 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
         Family::Llama => json["attention_bias"] = config.qkv_bias.into(),
         Family::Mistral => json["sliding_window"] = json!(config.sliding_window),
         Family::Qwen2 | Family::Qwen3 => {}
+        Family::Gemma3 => {
+            json["hidden_act"] = "gelu_pytorch_tanh".into();
+            json["hidden_activation"] = "gelu_pytorch_tanh".into();
+            json["sliding_window"] = json!(config.sliding_window);
+            json["query_pre_attn_scalar"] = config.attention_scale.powi(-2).round().into();
+            if let Some(local) = config.local {
+                json["sliding_window_pattern"] = local.global_every.into();
+                json["rope_local_base_freq"] = local.rope_theta.into();
+            }
+        }
     }
     json
 }

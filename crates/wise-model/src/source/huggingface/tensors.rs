@@ -16,7 +16,7 @@ use super::super::map::{file_name, hex, io_error, map_file, sha256};
 use super::super::report::index_by_name;
 use super::super::{Report, TensorSource};
 use super::{optional, parse};
-use crate::{Error, Result};
+use crate::{Error, Family, Result};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -39,13 +39,19 @@ struct Place {
 /// The tensors of a folder. One file is mapped at a time: what has been read of a mapped file counts as memory of the
 /// process.
 pub(super) struct FolderTensors {
+    family: Family,
     shards: Vec<Shard>,
     mapped: Option<(usize, Bytes)>,
     tensors: HashMap<String, Place>,
 }
 
+/// Whether a tensor holds the weights of a norm as differences from 1.
+pub(super) fn is_from_one(name: &str, family: Family) -> bool {
+    family == Family::Gemma3 && name.ends_with("norm.weight")
+}
+
 impl FolderTensors {
-    pub(super) fn open(folder: &Path) -> Result<Self> {
+    pub(super) fn open(folder: &Path, family: Family) -> Result<Self> {
         let mut shards = Vec::new();
         let mut places = Vec::new();
         for (path, promised) in files(folder)? {
@@ -64,6 +70,7 @@ impl FolderTensors {
         }
         let tensors = index_by_name(places).map_err(|detail| malformed(folder, detail))?;
         Ok(Self {
+            family,
             shards,
             mapped: None,
             tensors,
@@ -243,25 +250,34 @@ impl TensorSource for FolderTensors {
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         let (bytes, dtype, shard) = self.bytes(name)?;
         let pairs = bytes.as_chunks::<2>().0.iter();
-        match dtype {
-            Dtype::F32 => Ok(bytes
+        let mut values: Vec<f32> = match dtype {
+            Dtype::F32 => bytes
                 .as_chunks()
                 .0
                 .iter()
                 .map(|b| f32::from_le_bytes(*b))
-                .collect()),
-            Dtype::F16 => Ok(pairs.map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
-            Dtype::BF16 => Ok(pairs.map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+                .collect(),
+            Dtype::F16 => pairs.map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => pairs.map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             other => {
                 let detail = format!(
                     "tensor {name} has the number format {other}, expected F32, F16 or BF16"
                 );
-                Err(malformed(&self.shards[shard].path, detail))
+                return Err(malformed(&self.shards[shard].path, detail));
+            }
+        };
+        if is_from_one(name, self.family) {
+            for value in &mut values {
+                *value += 1.0;
             }
         }
+        Ok(values)
     }
 
     fn stored(&mut self, name: &str) -> Result<Option<(Precision, Bytes)>> {
+        if is_from_one(name, self.family) {
+            return Ok(None);
+        }
         let (bytes, dtype, _) = self.bytes(name)?;
         let precision = match dtype {
             Dtype::F32 => Precision::F32,

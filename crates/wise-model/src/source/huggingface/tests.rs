@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::super::testing::tiny_config;
 use super::super::{LoadReport, expected_tensors};
 use super::*;
-use crate::{Config, Family, RopeScaling};
+use crate::{Config, Family, LocalLayers, RopeScaling};
 
 /// A model folder with the sizes of [`tiny_config`].
 struct Folder(TempDir);
@@ -237,7 +237,7 @@ fn cut_weights_are_malformed_with_both_sizes() {
     assert!(folder.error().contains(&expected), "{}", folder.error());
     for len in 0..whole.len() {
         folder.write("model.safetensors", &whole[..len]);
-        let error = super::tensors::FolderTensors::open(folder.0.path())
+        let error = super::tensors::FolderTensors::open(folder.0.path(), Family::Llama)
             .err()
             .unwrap();
         assert!(
@@ -344,6 +344,53 @@ fn families_differ_in_window_and_biases() {
         (Family::Qwen3, 16, None)
     );
     assert!(!qwen3.qkv_bias);
+}
+
+fn gemma(changes: &Json) -> Result<Config> {
+    let mut settings = json!({
+        "architectures": ["Gemma3ForCausalLM"], "hidden_act": null, "rope_theta": null,
+        "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": null
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        settings[key] = value.clone();
+    }
+    Folder::with_settings(&settings)
+}
+
+#[test]
+fn the_layers_of_gemma_are_read_in_both_spellings() {
+    let usual = gemma(&json!({})).unwrap();
+    assert!(usual.tied_head);
+    assert_eq!((usual.head_dim, usual.attention_scale), (256, 1.0 / 16.0));
+    assert_eq!((usual.rope_theta, usual.sliding_window), (1e6, Some(4)));
+    let local = |global_every, rope_theta| {
+        Some(LocalLayers {
+            global_every,
+            rope_theta,
+        })
+    };
+    assert_eq!(usual.local, local(6, 1e4));
+
+    let older = json!({
+        "sliding_window_pattern": 3, "rope_local_base_freq": 5e3, "rope_theta": 2e6,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0}
+    });
+    let newer = json!({
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_theta": 5e3, "rope_type": "default"},
+            "full_attention": {"rope_theta": 2e6, "rope_type": "linear", "factor": 8.0}
+        }
+    });
+    for settings in [older, newer] {
+        let config = gemma(&settings).unwrap();
+        assert_eq!((config.local, config.rope_theta), (local(3, 5e3), 2e6));
+        let scaling = RopeScaling::Linear { factor: 8.0 };
+        assert_eq!(config.rope_scaling, Some(scaling));
+    }
+    let refused = json!({"layer_types": ["full_attention", "sliding_attention"]});
+    let error = gemma(&refused).unwrap_err().to_string();
+    assert!(error.contains("layer_types is full_attention, sliding"));
 }
 
 #[test]
