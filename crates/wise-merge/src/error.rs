@@ -69,6 +69,14 @@ pub enum Error {
         /// Entries of the matrix.
         entries: usize,
     },
+    /// A matrix has no factors of this rank.
+    #[error("rank is {got}, expected 1 to {most}")]
+    Rank {
+        /// The rank as given.
+        got: usize,
+        /// The matrix's largest.
+        most: usize,
+    },
     /// An entry is infinite or not a number.
     #[error("entry {entry} of {matrix} is {got}, expected a finite number")]
     NotFinite {

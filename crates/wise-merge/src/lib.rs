@@ -25,6 +25,8 @@
 //! Where the WISE authors' code (EasyEdit) departs from the paper that it takes a merge from, this crate follows the
 //! paper; the method's documentation says so.
 //!
+//! [`LowRank`] takes a change of a matrix apart into two factors, as `LoRA` adapters have them.
+//!
 //! This crate knows nothing of tensors or models.
 //!
 //! # Example
@@ -57,12 +59,14 @@
 //! ```
 
 mod error;
+mod low_rank;
 mod mask;
 mod merge;
 mod random;
 mod shards;
 
 pub use error::{Error, Result};
+pub use low_rank::LowRank;
 pub use mask::{MaskSeed, SubspaceMask};
 pub use merge::{Dare, DareTies, Linear, Magnitude, Merge, MergeMethod, Sign, Slerp, Ties};
 pub use shards::{Overlap, Shards};

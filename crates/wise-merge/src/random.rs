@@ -9,6 +9,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub(crate) enum Purpose {
     Mask,
     Drop,
+    Sketch,
 }
 
 /// Generator number `number` of a seed; a 32-bit word is drawn per entry, so that word `i` is entry `i`'s.
@@ -18,6 +19,7 @@ pub(crate) fn stream(purpose: Purpose, seed: u64, number: u64) -> ChaCha8Rng {
     key[8] = match purpose {
         Purpose::Mask => 0,
         Purpose::Drop => 1,
+        Purpose::Sketch => 2,
     };
     let mut random = ChaCha8Rng::from_seed(key);
     random.set_stream(number);
