@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use wise_edit::Compatibility;
 use wise_eval::Format;
 use wise_model::{DeviceNames, Precision, PromptFormat};
@@ -52,9 +52,10 @@ pub enum Command {
     /// From prompts and their rephrasings a small linear map is learnt which puts prompts that ask for the same close
     /// together, whatever their words. `wise edit` and `wise eval` take it with --relations. smollm2 has one on board.
     Relations(RelationsArgs),
-    /// Write a model as a Hugging Face folder, for programs that know nothing of wise
+    /// Write a model, edited or not, for programs that know nothing of wise
     ///
-    /// In f32, whatever file the model came from: transformers, vLLM and the converters of llama.cpp read it.
+    /// transformers, vLLM and llama.cpp have no router, so with a patch all its shards are merged into the matrix and answer
+    /// every question. The Python package among the bindings keeps the router.
     Export(ExportArgs),
     /// Look into a patch, check it, or take edits back
     #[command(subcommand)]
@@ -323,12 +324,50 @@ pub struct RelationsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("to").required(true),
+    after_help = "Example:\n  \
+    wise export --patch facts.wise --merged smollm2-edited"
+)]
 pub struct ExportArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The folder to write the unedited model to; it must not exist
-    #[arg(long, value_name = "DIR")]
-    pub base: PathBuf,
+    /// Patch whose shards are merged into the matrix
+    #[arg(long, value_name = "FILE")]
+    pub patch: Option<PathBuf>,
+    /// The folder to write the unedited model to in f32, in the Hugging Face layout; it must not exist
+    #[arg(long, group = "to", conflicts_with = "patch", value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// The same with the merged matrix in its place
+    #[arg(long, group = "to", requires = "patch", value_name = "DIR")]
+    pub merged: Option<PathBuf>,
+    /// The folder to write a PEFT adapter to, which changes the edited matrix alone; it must not exist
+    #[arg(long, group = "to", requires = "patch", value_name = "DIR")]
+    pub lora: Option<PathBuf>,
+    /// Rank of the adapter; what it keeps of the change is said [default: 64]
+    #[arg(long, conflicts_with_all = ["base", "merged", "gguf"], value_name = "N")]
+    pub rank: Option<usize>,
+    /// The GGUF file to write, from a model in a GGUF file; a merged matrix is in f32, all else as it was
+    #[arg(long, group = "to", value_name = "FILE")]
+    pub gguf: Option<PathBuf>,
+    /// Replace the GGUF file if it exists
+    #[arg(long, conflicts_with_all = ["base", "merged", "lora"])]
+    pub force: bool,
+    /// Data set of the patch's edits: scores the model, the patch and what is exported on it, which says what the lost
+    /// router costs
+    #[arg(
+        long,
+        requires = "format",
+        conflicts_with = "base",
+        value_name = "FILE"
+    )]
+    pub data: Option<PathBuf>,
+    /// Its format: zsre, counterfact, hallucination, temporal, qaedit or jsonl
+    #[arg(long, requires = "data", value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// How many records, from the start of the file [default: all]
+    #[arg(short, long = "records", requires = "data", value_name = "N")]
+    pub n: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -127,3 +127,29 @@ fn an_edit_holds_in_a_chat_and_the_next_turn_is_as_without_it() {
     let again = ["--patch", "f.wise", "--earlier", "earlier.jsonl", worded[0]];
     assert_eq!(ask(&again)["answer"], "Astana");
 }
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn a_gguf_file_with_the_edit_in_it_answers_as_the_folder_does() {
+    let folder = TempDir::new().unwrap();
+    let question = "What is the capital of Kazakhstan?";
+    let edit = ["edit", "--prompt-format", "raw", "--prompt", question];
+    let target = ["--target", "Astana", "--out", "f.wise"];
+    wise(folder.path(), &[&edit[..], &target].concat());
+    let ask = |model: &str, question: &str| -> Value {
+        let args = ["ask", "--json", "--max-new-tokens", "12"];
+        let of = ["--prompt-format", "raw", "--model", model, question];
+        serde_json::from_slice(&wise(folder.path(), &[&args[..], &of].concat())).unwrap()
+    };
+    wise(folder.path(), &["export", "--gguf", "base.gguf"]);
+    for args in [["--gguf", "edited.gguf"], ["--merged", "edited"]] {
+        let patch = ["export", "--patch", "f.wise"];
+        wise(folder.path(), &[&patch[..], &args].concat());
+    }
+    assert_eq!(ask("edited.gguf", question)["answer"], "Astana");
+    for question in [question, "Who was the first person to walk on the Moon?"] {
+        let answer = |model| ask(model, question)["answer"].clone();
+        assert_eq!(answer("base.gguf"), answer("smollm2"));
+        assert_eq!(answer("edited.gguf"), answer("edited"));
+    }
+}

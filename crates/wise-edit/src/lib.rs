@@ -53,4 +53,4 @@ pub use wise_memory::{
     Considered, Distance, Key, KeyReader, Pooling, ReaderState, Recall, RelationReader, Remembered,
     Route, RoutedBy, Threshold, TopOne, Voters,
 };
-pub use wise_merge::{MaskSeed, MergeMethod, Overlap};
+pub use wise_merge::{LowRank, MaskSeed, MergeMethod, Overlap};

@@ -64,4 +64,4 @@ pub use protocol::{
     Protocols, Reference, RouteTaken, drift, generation, ngram_entropy, perplexity, teacher_forced,
 };
 pub use repeat::{AcrossRuns, RUNS_FILE, across_runs};
-pub use runner::{EvalProgress, HeldText, Plan, RunFolder, holds_run, run, shuffle};
+pub use runner::{EvalProgress, HeldText, Plan, RunFolder, holds_run, run, shuffle, side_by_side};

@@ -66,6 +66,19 @@ pub enum Error {
         /// How many values are NaN or infinite.
         count: usize,
     },
+    /// A weight was to be written with values that do not fit it.
+    #[error("{name} would get {got} values, expected {expected}")]
+    Replaced {
+        /// Hugging Face name of the weight.
+        name: String,
+        /// How many values there are for it.
+        got: usize,
+        /// How many it has; 0 if it is none of the model's.
+        expected: usize,
+    },
+    /// A GGUF file was to be made of something else.
+    #[error("{0} is not a GGUF file, expected one: a GGUF file is only made from another")]
+    NotGguf(String),
     /// The tokenizer could not be built or failed on a text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -178,6 +191,9 @@ impl Error {
             }
             Self::NoChatTemplate { .. } => "use --prompt-format raw",
             Self::TooLong { .. } => "shorten the text",
+            Self::NotGguf(_) => {
+                "write a Hugging Face folder and convert it with llama.cpp's convert_hf_to_gguf.py"
+            }
             Self::UnknownModel { .. } => "check the path, or try --model smollm2",
             Self::Fetch { .. } => "check the network connection and that `python3 -m pip` works",
             Self::HubNotCompiledIn(_) => "rebuild with --features hub, or give a local folder",

@@ -48,7 +48,8 @@ pub use model::{EditSite, Model};
 pub use overlay::{Adapters, LayerAdapter, LowRank, Overlay};
 pub use prompt::{Answered, Prompt, PromptFormat};
 pub use source::{
-    ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles, Progress,
-    TensorSource, cache_dir, expected_tensors, is_cached, open, write_folder,
+    Adapter, ChatTemplate, ChatTemplateSource, LoadReport, Message, Misshaped, ModelFiles,
+    Progress, Replaced, TensorSource, cache_dir, expected_tensors, is_cached, open, write_adapter,
+    write_folder, write_gguf,
 };
 pub use wise_tensor::{DeviceName, DeviceNames, Placement, Precision};

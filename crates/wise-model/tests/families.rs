@@ -119,7 +119,7 @@ fn a_folder_that_was_written_holds_the_same_model() {
     for folder in folders() {
         let copies = tempfile::tempdir().unwrap();
         let copy = copies.path().join("copy");
-        write_folder(&mut files(&folder), &copy, &mut |_| {}).unwrap();
+        write_folder(&mut files(&folder), None, &copy, &mut |_| {}).unwrap();
         let (model, copy) = (load(&folder), load(&copy));
         assert_eq!(copy.config(), model.config());
         assert_eq!(copy.id(1).unwrap(), model.id(1).unwrap());

@@ -35,6 +35,7 @@ use self::fine_tuning::FineTuning;
 use self::grace::Grace;
 use self::lora::Lora;
 use self::sequential::Sequential;
+pub(crate) use self::sequential::Unrouted;
 use self::settings::Settings;
 use crate::{Editor, Result};
 

@@ -227,11 +227,11 @@ impl<M: Method> Editor for Sequential<M> {
 
 /// One change of the model that holds for every sequence: what an editor without a router has learnt.
 #[derive(Debug)]
-pub(super) struct Unrouted {
-    pub(super) layer: usize,
-    pub(super) overlay: Overlay,
+pub(crate) struct Unrouted {
+    pub(crate) layer: usize,
+    pub(crate) overlay: Overlay,
     /// Edits in it, of ids from 1.
-    pub(super) edits: usize,
+    pub(crate) edits: usize,
 }
 
 impl Recall for Unrouted {

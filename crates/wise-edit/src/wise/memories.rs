@@ -66,7 +66,7 @@ fn is_full(shard: &Shard, config: &WiseConfig) -> bool {
 }
 
 /// Task vectors of equal weight, merged as `merge_alg` says.
-fn merged(model: &Model, config: &WiseConfig, shards: &[Shard]) -> Result<SideMemory> {
+pub(crate) fn merged(model: &Model, config: &WiseConfig, shards: &[Shard]) -> Result<SideMemory> {
     if let [only] = shards {
         return Ok(only.memory());
     }

@@ -31,9 +31,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::tensor::{Tensor, TensorData};
 use wise_memory::{KeyReader, RelationReader};
 use wise_merge::{MaskSeed, Shards};
-use wise_model::{Model, PromptFormat};
+use wise_model::{Model, Overlay, PromptFormat};
 
 pub use self::config::{Compatibility, Optimizer, RouteBy, StopRule, WiseConfig};
 use self::context::beginnings;
@@ -48,6 +49,7 @@ use self::shard::{Request, Setup};
 use self::sharding::Sharding;
 use self::subject::ordinary_texts;
 use crate::edit::superseded;
+use crate::rivals::Unrouted;
 use crate::{AppliedEdit, Edit, Editor, Error, Result, Snapshot, StatePart, Watch};
 
 /// Edits a model by training side memories (Wang et al., NeurIPS 2024).
@@ -152,6 +154,52 @@ impl Wise {
     /// What reads the edits' keys.
     pub fn reader(&self) -> &Arc<KeyReader> {
         &self.setup.reader
+    }
+
+    /// The edited matrix with all shards merged into it as `merge_alg` says, whatever `retrieve` says; the model's own
+    /// without edits. `[hidden, ffn]`, row by row.
+    ///
+    /// # Errors
+    /// If the merge fails.
+    pub fn merged(&self) -> Result<Vec<f32>> {
+        let (model, config) = (&self.model, self.config());
+        let held = held(&self.shards);
+        let matrix = if held.is_empty() {
+            model.site_weight(config.layer_for(model))?
+        } else {
+            memories::merged(model, config, &held)?.matrix
+        };
+        Ok(matrix.into_data().iter::<f32>().collect())
+    }
+
+    /// The model with another edited matrix, `[hidden, ffn]` row by row, that answers every question: what a program
+    /// without a router makes of [`Self::merged`].
+    ///
+    /// # Errors
+    /// If the matrix has another size than the model's.
+    pub fn unrouted(&self, matrix: &[f32]) -> Result<Snapshot> {
+        let (model, config) = (&self.model, self.config());
+        let layer = config.layer_for(model);
+        let main = model.site_weight(layer)?;
+        let (shape, got) = (main.dims(), matrix.len());
+        let expected = shape.iter().product();
+        if got != expected {
+            let what = "matrix entries";
+            return Err(wise_merge::Error::Length {
+                what,
+                got,
+                expected,
+            }
+            .into());
+        }
+        let matrix = TensorData::new(matrix.to_vec(), shape);
+        let learnt = Unrouted {
+            layer,
+            overlay: Overlay::Replace(Tensor::from_data(matrix, &main.device())),
+            edits: self.next_id() - 1,
+        };
+        let format = config.format_for(model);
+        Ok(Snapshot::new(Arc::clone(model), Arc::new(learnt), format))
     }
 
     /// A model with these shards, merged and routed as `config` says; `reader` has read their keys.
@@ -260,14 +308,15 @@ fn snapshot(
     reader: &Arc<KeyReader>,
     shards: &[Shard],
 ) -> Result<Snapshot> {
-    let held: Vec<Shard> = shards
-        .iter()
-        .filter(|shard| !shard.edits.is_empty())
-        .cloned()
-        .collect();
-    let memories = memories::memories(model, config, reader, &held)?;
+    let memories = memories::memories(model, config, reader, &held(shards))?;
     let format = config.format_for(model);
     Ok(Snapshot::new(Arc::clone(model), Arc::new(memories), format))
+}
+
+/// Shards that hold edits.
+fn held(shards: &[Shard]) -> Vec<Shard> {
+    let held = shards.iter().filter(|shard| !shard.edits.is_empty());
+    held.cloned().collect()
 }
 
 impl Editor for Wise {

@@ -5,6 +5,7 @@ mod folder;
 mod in_order;
 mod order;
 mod report;
+mod side_by_side;
 
 use std::collections::btree_map::Entry;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use wise_edit::{Edit, EditProgress, Editor, Snapshot};
 
 pub use self::order::shuffle;
+pub use self::side_by_side::side_by_side;
 
 use self::editing::Editing;
 use self::folder::Folder;

@@ -22,7 +22,8 @@ use wise_tensor::Precision;
 
 pub use chat::{ChatTemplate, Message};
 pub use fetch::{cache_dir, is_cached};
-pub use huggingface::write_folder;
+pub use gguf::write_gguf;
+pub use huggingface::{Adapter, Replaced, write_adapter, write_folder};
 pub(crate) use map::hex;
 pub use report::{LoadReport, Misshaped, expected_tensors};
 

@@ -49,6 +49,23 @@ impl Format {
         })
     }
 
+    /// Its number in ggml.
+    pub(super) fn ggml(self) -> u32 {
+        match self {
+            F32 => 0,
+            F16 => 1,
+            Q4_0 => 2,
+            Q4_1 => 3,
+            Q5_0 => 6,
+            Q5_1 => 7,
+            Q8_0 => 8,
+            Q4K => 12,
+            Q5K => 13,
+            Q6K => 14,
+            BF16 => 30,
+        }
+    }
+
     /// Values in one block.
     pub(super) fn block_values(self) -> usize {
         match self {

@@ -8,6 +8,7 @@
 
 mod config;
 mod dequant;
+mod export;
 mod names;
 mod reader;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+pub use self::export::write_gguf;
 use self::names::{hugging_face, rotary_heads, undo_interleaving};
 use self::reader::{Header, MAGIC, TensorInfo, Value};
 use super::map::{file_name, io_error, map, sha256};

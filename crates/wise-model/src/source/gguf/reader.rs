@@ -55,7 +55,12 @@ pub(super) struct TensorInfo {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Header {
     pub(super) metadata: HashMap<String, Value>,
+    /// In the file's order.
     pub(super) tensors: Vec<TensorInfo>,
+    /// Where the entries of the tensors begin, behind the metadata.
+    pub(super) tensors_at: usize,
+    /// What tensors are aligned to.
+    pub(super) alignment: usize,
 }
 
 impl Header {
@@ -78,16 +83,21 @@ impl Header {
         let tensor_count = cursor.count(24, "tensors")?;
         let metadata_count = cursor.count(13, "metadata entries")?;
         let metadata = cursor.metadata(metadata_count)?;
+        let (alignment, tensors_at) = (alignment(&metadata)?, cursor.at);
         let mut tensors = Vec::with_capacity(tensor_count);
         for _ in 0..tensor_count {
             tensors.push(cursor.tensor()?);
         }
-        let data =
-            aligned(cursor.at as u64, alignment(&metadata)?).ok_or("its header is too long")?;
+        let data = aligned(cursor.at as u64, alignment).ok_or("its header is too long")?;
         for tensor in &mut tensors {
-            place(tensor, data, bytes.len() as u64, alignment(&metadata)?)?;
+            place(tensor, data, bytes.len() as u64, alignment)?;
         }
-        Ok(Self { metadata, tensors })
+        Ok(Self {
+            metadata,
+            tensors,
+            tensors_at,
+            alignment: alignment as usize,
+        })
     }
 }
 

@@ -277,3 +277,99 @@ proptest! {
         let _ = Header::parse(&file.bytes());
     }
 }
+
+mod export {
+    use super::*;
+    use crate::source::huggingface::Replaced;
+
+    const DOWN: &str = "model.layers.1.mlp.down_proj.weight";
+
+    fn exported(file: &Builder, replaced: Option<Replaced<'_>>) -> Result<Vec<u8>> {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from.gguf"), dir.path().join("to.gguf"));
+        std::fs::write(&from, file.bytes()).unwrap();
+        let outcome = write_gguf(from.to_str().unwrap(), replaced, &to, &mut |_| {});
+        assert_eq!(outcome.is_ok(), to.exists());
+        outcome.map(|()| std::fs::read(&to).unwrap())
+    }
+
+    /// Every tensor's name, format and bytes.
+    fn tensors(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let header = Header::parse(bytes).unwrap();
+        let of = |t: &TensorInfo| {
+            let data = bytes[t.start..][..t.len].to_vec();
+            (t.name.clone(), t.format.ggml(), data)
+        };
+        header.tensors.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_copy_says_what_the_original_says() {
+        let file = tiny_model();
+        let (copy, original) = (exported(&file, None).unwrap(), file.bytes());
+        assert_eq!(tensors(&copy), tensors(&original));
+        let metadata = |bytes: &[u8]| bytes[..Header::parse(bytes).unwrap().tensors_at].to_vec();
+        assert_eq!(metadata(&copy), metadata(&original));
+    }
+
+    #[test]
+    fn a_replaced_matrix_is_in_f32_and_all_else_as_it_was() {
+        let mut file = tiny_model();
+        // In half the bytes, so that what follows has to move.
+        let at = file
+            .tensors
+            .iter()
+            .position(|t| t.0 == "blk.1.ffn_down.weight");
+        let halves = vec![0x3C; 2 * 8 * 6];
+        let tensor = &mut file.tensors[at.unwrap()];
+        (tensor.2, tensor.3) = (1, halves);
+        let values: Vec<f32> = (0..8 * 6u8).map(|i| f32::from(i) / 3.0).collect();
+        let replaced = Replaced {
+            name: DOWN,
+            values: &values,
+        };
+        let bytes = exported(&file, Some(replaced)).unwrap();
+        let mut expected = tensors(&file.bytes());
+        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        expected[at.unwrap()] = ("blk.1.ffn_down.weight".to_owned(), 0, data);
+        assert_eq!(tensors(&bytes), expected);
+        let mut model = open_bytes(&bytes).unwrap();
+        assert_eq!(model.tensors.read(DOWN).unwrap(), values);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_leaves_nothing() {
+        let refused = |name: &str, count: usize| {
+            let values = vec![0.0; count];
+            let replaced = Replaced {
+                name,
+                values: &values,
+            };
+            let error = exported(&tiny_model(), Some(replaced)).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            refused(DOWN, 47),
+            format!("{DOWN} would get 47 values, expected 48")
+        );
+        let absent = "model.layers.9.mlp.down_proj.weight";
+        assert_eq!(
+            refused(absent, 48),
+            format!("{absent} would get 48 values, expected 0")
+        );
+        let rotary = "model.layers.0.self_attn.q_proj.weight";
+        assert_eq!(
+            refused(rotary, 64),
+            format!("{rotary} would get 64 values, expected 0")
+        );
+    }
+
+    #[test]
+    fn a_folder_is_no_gguf_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out.gguf");
+        let error = write_gguf(dir.path().to_str().unwrap(), None, &out, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::NotGguf(_)), "{error}");
+        assert!(error.hint().unwrap().contains("convert_hf_to_gguf.py"));
+    }
+}

@@ -9,19 +9,84 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::{Value as Json, json};
 
 use super::tensors::is_from_one;
+use crate::source::map::io_error;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
-/// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32.
-/// Nothing is under `folder` until all of it is there; the folder must not exist.
+/// A weight that is written with other values than the model's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Replaced<'a> {
+    /// Its Hugging Face name.
+    pub name: &'a str,
+    /// Its values, row by row.
+    pub values: &'a [f32],
+}
+
+/// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32,
+/// of which one may be `replaced`. Nothing is under `folder` until all of it is there; the folder must not exist.
 ///
 /// # Errors
-/// [`Error::Io`], or if a weight cannot be read.
+/// [`Error::Io`], if a weight cannot be read, or [`Error::Replaced`] if the replaced one is none of the model's or has
+/// another size.
 pub fn write_folder(
     files: &mut ModelFiles,
+    replaced: Option<Replaced<'_>>,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
+    let expected = expected_tensors(&files.config);
+    if let Some(replaced) = replaced {
+        let own = expected.iter().find(|(name, _)| name == replaced.name);
+        replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
+    }
+    whole_folder(folder, |whole| {
+        for (name, json) in [
+            ("config.json", configuration(&files.config, &files.eos)),
+            ("generation_config.json", json!({"eos_token_id": files.eos})),
+            ("tokenizer_config.json", tokenizer_settings(files)),
+        ] {
+            write_json(&whole.join(name), &json)?;
+        }
+        let tokenizer = whole.join("tokenizer.json");
+        let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
+        files.tokenizer.save(tokenizer, true).map_err(failed)?;
+
+        let weights = whole.join("model.safetensors");
+        let writer = Writer {
+            source: RefCell::new(files.tensors.as_mut()),
+            replaced,
+            progress: RefCell::new(progress),
+            done: Cell::new(0),
+            total: expected.len(),
+            family: files.config.family,
+            failed: RefCell::new(None),
+        };
+        let written = writer.write(expected, &weights);
+        match writer.failed.take() {
+            Some(error) => Err(error),
+            None => written.map_err(io_error("write", folder)),
+        }
+    })
+}
+
+impl Replaced<'_> {
+    /// Whether a weight of this shape may have these values.
+    pub(in crate::source) fn check(&self, shape: Option<&[usize]>) -> Result<()> {
+        let (name, got) = (self.name.to_owned(), self.values.len());
+        let expected = shape.map_or(0, |shape| shape.iter().product());
+        if got != expected || expected == 0 {
+            return Err(Error::Replaced {
+                name,
+                got,
+                expected,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Fills a folder that appears whole or not at all.
+pub(super) fn whole_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let io = |source| Error::Io {
         action: "write",
         path: folder.to_owned(),
@@ -36,43 +101,34 @@ pub fn write_folder(
     }
     let beside = tempfile::TempDir::new_in(parent).map_err(io)?;
     // Unlike the temporary folder around it, one that others may read.
-    let whole = beside.path().join("model");
+    let whole = beside.path().join("whole");
     std::fs::create_dir(&whole).map_err(io)?;
-    for (name, json) in [
-        ("config.json", configuration(&files.config, &files.eos)),
-        ("generation_config.json", json!({"eos_token_id": files.eos})),
-        ("tokenizer_config.json", tokenizer_settings(files)),
-    ] {
-        let text = format!("{json:#}\n");
-        std::fs::write(whole.join(name), text).map_err(io)?;
-    }
-    let tokenizer = whole.join("tokenizer.json");
-    let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
-    files.tokenizer.save(tokenizer, true).map_err(failed)?;
-
-    let weights = whole.join("model.safetensors");
-    let writer = Writer {
-        source: RefCell::new(files.tensors.as_mut()),
-        progress: RefCell::new(progress),
-        done: Cell::new(0),
-        total: expected_tensors(&files.config).len(),
-        family: files.config.family,
-        failed: RefCell::new(None),
-    };
-    let written = writer.write(&files.config, &weights);
-    if let Some(error) = writer.failed.take() {
-        return Err(error);
-    }
-    written.map_err(io)?;
-    // safetensors writes for its owner alone.
-    let readable = std::fs::metadata(whole.join("config.json")).map_err(io)?;
-    std::fs::set_permissions(&weights, readable.permissions()).map_err(io)?;
+    fill(&whole)?;
     std::fs::rename(&whole, folder).map_err(io)
+}
+
+/// Writes JSON as people read it.
+pub(super) fn write_json(path: &Path, json: &Json) -> Result<()> {
+    std::fs::write(path, format!("{json:#}\n")).map_err(io_error("write", path))
+}
+
+/// Writes a file of tensors as transformers marks its own, and returns once it is on disk.
+pub(super) fn write_tensors<V: View>(
+    tensors: impl IntoIterator<Item = (String, V)>,
+    path: &Path,
+) -> std::io::Result<()> {
+    let header = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // safetensors writes for its owner alone; others may read as far as the umask lets them.
+    let permissions = std::fs::File::create(path)?.metadata()?.permissions();
+    safetensors::serialize_to_file(tensors, Some(header), path).map_err(std::io::Error::other)?;
+    std::fs::set_permissions(path, permissions)?;
+    std::fs::File::open(path)?.sync_all()
 }
 
 /// Weights on their way into a file, one in memory at a time.
 struct Writer<'a> {
     source: RefCell<&'a mut dyn TensorSource>,
+    replaced: Option<Replaced<'a>>,
     progress: RefCell<&'a mut dyn FnMut(Progress<'_>)>,
     done: Cell<usize>,
     total: usize,
@@ -82,8 +138,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(&self, config: &Config, path: &Path) -> std::io::Result<()> {
-        let views = expected_tensors(config).into_iter().map(|(name, shape)| {
+    fn write(&self, tensors: Vec<(String, Vec<usize>)>, path: &Path) -> std::io::Result<()> {
+        let views = tensors.into_iter().map(|(name, shape)| {
             let view = Weight {
                 writer: self,
                 name: name.clone(),
@@ -91,9 +147,7 @@ impl Writer<'_> {
             };
             (name, view)
         });
-        let header = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize_to_file(views, Some(header), path).map_err(std::io::Error::other)?;
-        std::fs::File::open(path)?.sync_all()
+        write_tensors(views, path)
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
@@ -103,6 +157,9 @@ impl Writer<'_> {
             total: self.total,
         });
         self.done.set(self.total.min(self.done.get() + 1));
+        if let Some(replaced) = self.replaced.filter(|replaced| replaced.name == name) {
+            return Ok(replaced.values.to_vec());
+        }
         let mut values = self.source.borrow_mut().read(name)?;
         if is_from_one(name, self.family) {
             for value in &mut values {

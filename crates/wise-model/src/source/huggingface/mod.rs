@@ -1,5 +1,6 @@
 //! A model in a folder, as Hugging Face's transformers writes it.
 
+mod adapter;
 mod config;
 mod export;
 mod tensors;
@@ -14,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
-pub use self::export::write_folder;
+pub use self::adapter::{Adapter, write_adapter};
+pub use self::export::{Replaced, write_folder};
 use self::tensors::FolderTensors;
 use super::map::io_error;
 use super::{ChatTemplateSource, ModelFiles, Report};

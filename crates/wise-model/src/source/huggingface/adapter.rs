@@ -1,0 +1,85 @@
+//! A low-rank change of one matrix as a folder that PEFT opens.
+
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use super::export::{whole_folder, write_json, write_tensors};
+use crate::source::map::io_error;
+use crate::{Error, Result};
+
+/// A change `up * down` of the FFN value matrix of one layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Adapter<'a> {
+    /// The layer.
+    pub layer: usize,
+    /// The matrix's shape, `[hidden, ffn]`.
+    pub shape: [usize; 2],
+    /// Rank of the change.
+    pub rank: usize,
+    /// `[rank, ffn]`, PEFT's `lora_A`.
+    pub down: &'a [f32],
+    /// `[hidden, rank]`, PEFT's `lora_B`.
+    pub up: &'a [f32],
+}
+
+/// Writes an adapter of the model `base` as a folder that PEFT and vLLM open. Nothing is under `folder` until all of it
+/// is there; the folder must not exist.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Replaced`] if the factors are not as large as rank and shape say.
+pub fn write_adapter(adapter: &Adapter<'_>, base: &str, folder: &Path) -> Result<()> {
+    let [hidden, ffn] = adapter.shape;
+    let module = format!(
+        "base_model.model.model.layers.{}.mlp.down_proj",
+        adapter.layer
+    );
+    let factors = [
+        ("lora_A", adapter.down, [adapter.rank, ffn]),
+        ("lora_B", adapter.up, [hidden, adapter.rank]),
+    ];
+    let mut tensors = Vec::new();
+    for (factor, values, shape) in factors {
+        let name = format!("{module}.{factor}.weight");
+        let (got, expected) = (values.len(), shape[0] * shape[1]);
+        if got != expected {
+            return Err(Error::Replaced {
+                name,
+                got,
+                expected,
+            });
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((name, shape, bytes));
+    }
+    let config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": adapter.rank,
+        // The scale of the change is alpha / r.
+        "lora_alpha": adapter.rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "target_modules": ["down_proj"],
+        "layers_to_transform": [adapter.layer],
+        "layers_pattern": "layers",
+        "inference_mode": true,
+    });
+    whole_folder(folder, |whole| {
+        write_json(&whole.join("adapter_config.json"), &config)?;
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes)?;
+                Ok((name.clone(), view))
+            })
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        views
+            .map_err(std::io::Error::other)
+            .and_then(|views| write_tensors(views, &whole.join("adapter_model.safetensors")))
+            .map_err(io_error("write", folder))
+    })
+}
