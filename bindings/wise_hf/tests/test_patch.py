@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.numpy import save
 from wise_hf import Malformed, Patch, Unsupported
 from wise_hf.keys import Key, Reading, Tokens, keys_from_bytes, quantised, rank
@@ -95,8 +96,8 @@ def test_keys_stand_one_behind_the_other():
             keys_from_bytes(bad)
 
 
-def patch(config=None, schema=5, masks=((0, 0.5, 0),), edits=1) -> bytes:
-    """A patch as wise writes it, of one edit per shard."""
+def patch(config=None, schema=6, masks=((0, 0.5, 0),), edits=1, sign=None) -> bytes:
+    """A patch as wise writes it; `sign` turns what is to be signed into key and signature."""
     shards, tensors = [], {
         "reader.mean": np.zeros(HIDDEN, np.float32),
         "reader.whitening": np.eye(HIDDEN, dtype=np.float32),
@@ -113,6 +114,8 @@ def patch(config=None, schema=5, masks=((0, 0.5, 0),), edits=1) -> bytes:
     for name in sorted(tensors):
         dtype = {"float32": "F32", "uint8": "U8"}[tensors[name].dtype.name]
         sums.append(hashlib.sha256(f"{name}\0{dtype}\0".encode() + tensors[name].tobytes()).digest())
+    if sign:
+        tensors["signature"] = np.frombuffer(sign(b"wise patch\0" + b"".join(sums)), np.uint8)
     tensors["sha256"] = np.frombuffer(b"".join(sums), np.uint8)
     return save(tensors, metadata={"wise": manifest})
 
@@ -150,6 +153,22 @@ def test_a_flipped_byte_is_found_anywhere(tmp_path):
             load(tmp_path, whole[:length])
 
 
+def test_a_signature_is_checked_and_says_whose_it_is(tmp_path):
+    secret = Ed25519PrivateKey.generate()
+    public = secret.public_key().public_bytes_raw()
+    whole = patch(sign=lambda message: public + secret.sign(message))
+    assert load(tmp_path, whole).signed_by == f"ed25519:{public.hex()}"
+    assert load(tmp_path, patch(schema=5)).signed_by is None
+    other = Ed25519PrivateKey.generate()
+    for sign in (
+        lambda message: public + other.sign(message),
+        lambda message: public + secret.sign(message[1:]),
+        lambda message: public,
+    ):
+        with pytest.raises(Malformed, match="its signature is damaged"):
+            load(tmp_path, patch(sign=sign))
+
+
 def test_what_is_damaged_is_named(tmp_path):
     whole = patch()
     damaged = whole.replace(np.float32(100).tobytes(), np.float32(99).tobytes())
@@ -162,7 +181,7 @@ def test_what_is_damaged_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (patch(schema=6), "a newer version of wise"),
+        (patch(schema=7), "a newer version of wise"),
         (patch(schema=4), "an older version of wise"),
         (patch({"route_by": "activation"}), 'route_by = "activation", expected keys'),
         (patch({"compat": "paper"}), 'compat = "paper", expected wise'),

@@ -12,8 +12,11 @@ from .errors import Malformed, Unsupported
 from .keys import Key, keys_from_bytes
 from .mask import mask
 
-SCHEMA = 5
-_CHECKSUMS = "sha256"
+# The oldest and the newest that are read.
+SCHEMAS = (5, 6)
+_CHECKSUMS, _SIGNATURE = "sha256", "signature"
+# What is signed begins with this, the checksums follow.
+_SIGNED = b"wise patch\0"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Patch:
     manifest: dict
     reader: Reader
     memories: list[Memory]
+    # Whose signature it has, as `wise patch verify` says it; None without one.
+    signed_by: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "Patch":
@@ -76,12 +81,14 @@ class Patch:
         try:
             manifest = json.loads(manifest_text)
             schema = manifest["schema"]
-            if schema != SCHEMA:
-                age = "a newer" if schema > SCHEMA else "an older"
-                raise Unsupported(f"{path} is from {age} version of wise: it has patch schema {schema}, expected {SCHEMA}")
-            _check(manifest_text, tensors)
+            oldest, newest = SCHEMAS
+            if not oldest <= schema <= newest:
+                age = "a newer" if schema > newest else "an older"
+                expected = f"expected {oldest} to {newest}"
+                raise Unsupported(f"{path} is from {age} version of wise: it has patch schema {schema}, {expected}")
+            signed_by = _check(manifest_text, tensors)
             _check_config(manifest)
-            return cls(manifest, _reader(tensors), _memories(manifest, tensors))
+            return cls(manifest, _reader(tensors), _memories(manifest, tensors), signed_by)
         except (ValueError, KeyError, TypeError) as error:
             raise Malformed(f"{path} is not a valid patch: {type(error).__name__} {error}") from error
         except Malformed as error:
@@ -100,9 +107,10 @@ def _manifest(content: bytes) -> str:
     return json.loads(header)["__metadata__"]["wise"]
 
 
-def _check(manifest: str, tensors: dict) -> None:
+def _check(manifest: str, tensors: dict) -> str | None:
+    """Whether all is as it was written; says who signed it."""
     expected = bytes(tensors[_CHECKSUMS]["data"])
-    names = sorted(name for name in tensors if name != _CHECKSUMS)
+    names = sorted(tensors.keys() - {_CHECKSUMS, _SIGNATURE})
     if len(expected) != 32 * (len(names) + 1):
         raise Malformed(f"its checksums are {len(expected)} bytes, expected {32 * (len(names) + 1)}")
     if hashlib.sha256(manifest.encode()).digest() != expected[:32]:
@@ -112,6 +120,22 @@ def _check(manifest: str, tensors: dict) -> None:
         said = hashlib.sha256(f"{name}\0{tensor['dtype']}\0".encode() + bytes(tensor["data"]))
         if said.digest() != expected[32 * place : 32 * (place + 1)]:
             raise Malformed(f"its tensor {name} is damaged: its checksum is another one")
+    return _signer(bytes(tensors[_SIGNATURE]["data"]), expected) if _SIGNATURE in tensors else None
+
+
+def _signer(signature: bytes, checksums: bytes) -> str:
+    """The key that signed the checksums, which stand for all of the patch: Ed25519, the key's 32 bytes first."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError as error:
+        raise Unsupported("the patch is signed: pip install 'wise-hf[signed]' to check that") from error
+    key = signature[:32]
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature[32:], _SIGNED + checksums)
+    except (InvalidSignature, ValueError) as error:
+        raise Malformed("its signature is damaged, or of something else") from error
+    return f"ed25519:{key.hex()}"
 
 
 def _check_config(manifest: dict) -> None:
