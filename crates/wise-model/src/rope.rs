@@ -17,6 +17,10 @@ impl Rope {
         Self((0..width / 2).map(frequency).collect())
     }
 
+    pub(crate) fn frequencies(&self) -> &[f32] {
+        &self.0
+    }
+
     /// The angles at `positions`.
     pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Angles {
         let angles: Vec<f32> = positions

@@ -11,6 +11,7 @@ mod dequant;
 mod export;
 mod names;
 mod reader;
+mod rope;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -26,9 +27,12 @@ pub use self::export::write_gguf;
 use self::names::{hugging_face, rotary_heads, undo_interleaving};
 use self::reader::{Header, MAGIC, TensorInfo, Value};
 use super::map::{file_name, io_error, map, sha256};
-use super::report::{index_by_name, unsupported};
+use super::report::index_by_name;
 use super::{ChatTemplateSource, ModelFiles, Report, TensorSource};
 use crate::{Config, Error, Family, Result};
+
+/// What each rotary frequency is divided by.
+const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// Whether the file begins like a GGUF file.
 pub(super) fn is_gguf(path: &Path) -> Result<bool> {
@@ -44,7 +48,13 @@ pub(super) fn is_gguf(path: &Path) -> Result<bool> {
 pub(super) fn open(name: &str, path: &Path, progress: Report<'_>) -> Result<ModelFiles> {
     let bytes = map(path)?;
     let header = Header::parse(&bytes).map_err(|detail| malformed(path, detail))?;
-    let config = config::config(&header)?;
+    let mut config = config::config(&header)?;
+    if let Some(divisors) = header.tensors.iter().find(|info| info.name == ROPE_FREQS) {
+        let divisors = divisors
+            .format
+            .dequantize(&bytes[divisors.start..][..divisors.len]);
+        config.rope_scaling = rope::scaling(&config, &divisors)?;
+    }
     let tokenizer = tokenizer::tokenizer(&header.metadata)?;
     let (chat_template, eos) = (chat_template(&header.metadata), eos(&header.metadata));
     let sha256 = sha256(&file_name(path), &bytes, progress);
@@ -118,9 +128,7 @@ impl GgufTensors {
             .into_iter()
             .map(|info| (hugging_face(&info.name, config.family), info));
         let mut tensors = index_by_name(named).map_err(|detail| malformed(path, detail))?;
-        if let Some(factors) = tensors.remove("rope_freqs.weight") {
-            check_rope_factors(&factors, &bytes)?;
-        }
+        tensors.remove(ROPE_FREQS);
         // The converter reorders rows for the architecture `llama` (which Mistral's files bear too), because llama.cpp
         // turns neighbouring rows there; for the others it turns halves.
         let interleaved = matches!(config.family, Family::Llama | Family::Mistral)
@@ -132,23 +140,6 @@ impl GgufTensors {
             interleaved,
         })
     }
-}
-
-/// Llama 3's rescaling as one factor for each frequency: its four settings cannot be told from it.
-fn check_rope_factors(factors: &TensorInfo, bytes: &[u8]) -> Result<()> {
-    let values = factors
-        .format
-        .dequantize(&bytes[factors.start..][..factors.len]);
-    // Exactly 1.0 is what converters write where nothing is rescaled.
-    #[allow(clippy::float_cmp)]
-    if values.iter().all(|factor| *factor == 1.0) {
-        return Ok(());
-    }
-    Err(unsupported(
-        "rope_freqs.weight",
-        "a tensor of factors other than 1",
-        "no such tensor; use the model in the Hugging Face layout, whose config.json has the settings",
-    ))
 }
 
 impl TensorSource for GgufTensors {
