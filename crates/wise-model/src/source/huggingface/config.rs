@@ -270,6 +270,18 @@ impl Settings {
     }
 }
 
+/// The kind of each layer.
+pub(super) fn layer_types(config: &Config) -> Vec<&'static str> {
+    let kind = |layer| {
+        if config.is_local(layer) {
+            LOCAL
+        } else {
+            GLOBAL
+        }
+    };
+    (0..config.layers).map(kind).collect()
+}
+
 /// Of so many layers, the last sees all tokens; `None` if that is not how they follow each other.
 fn period(layer_types: &[String]) -> Option<usize> {
     let first = layer_types.iter().position(|kind| kind == GLOBAL);

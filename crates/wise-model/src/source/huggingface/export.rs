@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value as Json, json};
 
+use super::config::layer_types;
 use super::tensors::is_from_one;
 use crate::source::map::io_error;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
@@ -235,9 +236,11 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
             json["hidden_act"] = "gelu_pytorch_tanh".into();
             json["hidden_activation"] = "gelu_pytorch_tanh".into();
             json["sliding_window"] = json!(config.sliding_window);
-            json["query_pre_attn_scalar"] = config.attention_scale.powi(-2).round().into();
+            // A whole number, or transformers refuses it.
+            let query_width = config.attention_scale.powi(-2).round();
+            json["query_pre_attn_scalar"] = (query_width as u64).into();
+            json["layer_types"] = layer_types(config).into();
             if let Some(local) = config.local {
-                json["sliding_window_pattern"] = local.global_every.into();
                 json["rope_local_base_freq"] = local.rope_theta.into();
             }
         }
