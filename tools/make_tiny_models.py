@@ -28,6 +28,16 @@ SHARED = dict(
     eos_token_id=0,
     pad_token_id=None,
 )
+GPT = dict(
+    vocab_size=VOCABULARY,
+    n_embd=16,
+    n_inner=24,
+    n_layer=3,
+    n_head=2,
+    n_positions=256,
+    bos_token_id=None,
+    eos_token_id=0,
+)
 LLAMA3 = dict(
     rope_type="llama3",
     rope_theta=10000.0,
@@ -51,6 +61,8 @@ FAMILIES = {
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     ),
     "qwen3": lambda: transformers.Qwen3Config(**SHARED, head_dim=8, tie_word_embeddings=False),
+    "gpt2": lambda: transformers.GPT2Config(**GPT),
+    "gptj": lambda: transformers.GPTJConfig(**GPT, rotary_dim=4),
 }
 
 

@@ -16,6 +16,10 @@ pub enum Family {
     Qwen3,
     /// Gemma 3, text only: norms behind attention and network too, a window in most layers.
     Gemma3,
+    /// GPT-2: `LayerNorm`, learned positions, biases everywhere, no gate.
+    Gpt2,
+    /// GPT-J: attention and network side by side behind one `LayerNorm`, no gate, part of each head rotated.
+    GptJ,
 }
 
 /// Where the norms of a block stand.
@@ -25,6 +29,8 @@ pub(crate) enum Norms {
     Before,
     /// Also behind each of them, before its output is added to the residual stream.
     BeforeAndBehind,
+    /// One before both, which run side by side.
+    Shared,
 }
 
 /// The function of the feed-forward network's neurons.
@@ -40,13 +46,14 @@ impl Family {
     pub(crate) fn norms(self) -> Norms {
         match self {
             Self::Gemma3 => Norms::BeforeAndBehind,
-            Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => Norms::Before,
+            Self::GptJ => Norms::Shared,
+            Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 | Self::Gpt2 => Norms::Before,
         }
     }
 
     pub(crate) fn activation(self) -> Activation {
         match self {
-            Self::Gemma3 => Activation::GeluTanh,
+            Self::Gemma3 | Self::Gpt2 | Self::GptJ => Activation::GeluTanh,
             Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3 => Activation::Silu,
         }
     }
@@ -54,6 +61,26 @@ impl Family {
     /// Whether every head of q and k passes an `RMSNorm` before it is rotated.
     pub(crate) fn normed_heads(self) -> bool {
         matches!(self, Self::Qwen3 | Self::Gemma3)
+    }
+
+    /// Whether it is a GPT: `LayerNorm`, and a network with biases and without a gate.
+    pub(crate) fn is_gpt(self) -> bool {
+        matches!(self, Self::Gpt2 | Self::GptJ)
+    }
+
+    /// Whether positions are a table that is added to the embedding; else heads are rotated.
+    pub(crate) fn has_position_table(self) -> bool {
+        self == Self::Gpt2
+    }
+
+    /// Whether attention's output projection has a bias.
+    pub(crate) fn has_output_bias(self) -> bool {
+        self == Self::Gpt2
+    }
+
+    /// Whether the head has a bias.
+    pub(crate) fn has_head_bias(self) -> bool {
+        self == Self::GptJ
     }
 }
 
@@ -107,8 +134,10 @@ pub struct Config {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// Added to the mean square inside `RMSNorm`.
-    pub rms_norm_eps: f64,
+    /// Added to the mean square (of `LayerNorm`, the variance) inside a norm.
+    pub norm_eps: f64,
+    /// Elements of a head that are rotated, from the first on; 0 where positions are a table.
+    pub rotary_dim: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// Rescaling of the rotary frequencies.
@@ -128,7 +157,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The Hugging Face name of layer `layer`'s FFN value matrix, the one that WISE edits.
+    /// The name of layer `layer`'s FFN value matrix, the one that WISE edits; of every family the one that Hugging Face
+    /// gives to a Llama's.
     pub fn down_proj(layer: usize) -> String {
         format!("model.layers.{layer}.mlp.down_proj.weight")
     }
@@ -154,7 +184,8 @@ impl Config {
     pub fn layer_flops(&self) -> u64 {
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let attention = 2 * queries + 2 * keys;
-        2 * (self.hidden_size * (attention + 3 * self.ffn_size)) as u64
+        let network = if self.family.is_gpt() { 2 } else { 3 };
+        2 * (self.hidden_size * (attention + network * self.ffn_size)) as u64
     }
 
     /// Floating-point operations of one token's way to its keys and values in one layer.

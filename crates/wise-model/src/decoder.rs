@@ -1,4 +1,4 @@
-//! The decoder: blocks of attention and a gated feed-forward network.
+//! The decoder: blocks of attention and a feed-forward network.
 
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::{Device, Tensor};
@@ -8,7 +8,7 @@ use wise_tensor::{Table, product, widened};
 use crate::Result;
 use crate::cache::KvCache;
 use crate::config::{Activation, Config, Norms};
-use crate::layout::{Queries, Sights, View};
+use crate::layout::{Layout, Queries, Sights, View};
 use crate::overlay::LayerAdapter;
 use crate::placement::by_size;
 use crate::weights::Weights;
@@ -36,40 +36,55 @@ impl Linear {
 
     /// `x` is `[tokens, in]`, the result `[tokens, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.with_bias(product(x, &self.weight))
+        plus(product(x, &self.weight), self.bias.as_ref())
     }
 
     /// The same in f32 whatever the weight's precision: what a side memory that equals the weight puts out.
     pub(crate) fn exactly(&self, x: Tensor<2>) -> Tensor<2> {
-        self.with_bias(product(x, &widened(self.weight.clone())))
-    }
-
-    fn with_bias(&self, y: Tensor<2>) -> Tensor<2> {
-        match &self.bias {
-            Some(bias) => y + bias.clone().unsqueeze(),
-            None => y,
-        }
+        plus(
+            product(x, &widened(self.weight.clone())),
+            self.bias.as_ref(),
+        )
     }
 }
 
+/// `RMSNorm`, or `LayerNorm` if it has a bias.
 #[derive(Debug)]
-struct RmsNorm {
+struct Norm {
     weight: Tensor<1>,
+    bias: Option<Tensor<1>>,
     eps: f64,
 }
 
-impl RmsNorm {
+impl Norm {
     fn load(name: &str, config: &Config, weights: &Weights<'_>, device: &Device) -> Result<Self> {
+        let bias = || weights.read(&format!("{name}.bias"), device);
         Ok(Self {
-            weight: weights.read(name, device)?,
-            eps: config.rms_norm_eps,
+            weight: weights.read(&format!("{name}.weight"), device)?,
+            bias: config.family.is_gpt().then(bias).transpose()?,
+            eps: config.norm_eps,
         })
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = match &self.bias {
+            Some(_) => x.clone() - x.mean_dim(1),
+            None => x,
+        };
         let mean_square = x.clone().square().mean_dim(1);
         let scale = (mean_square + self.eps).sqrt().recip();
-        x * scale * self.weight.clone().unsqueeze()
+        plus(
+            x * scale * self.weight.clone().unsqueeze(),
+            self.bias.as_ref(),
+        )
+    }
+}
+
+/// `x` (`[tokens, width]`) with a bias added to every token.
+fn plus(x: Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
+    match bias {
+        Some(bias) => x + bias.clone().unsqueeze(),
+        None => x,
     }
 }
 
@@ -98,51 +113,58 @@ pub(crate) struct Block {
     pub(crate) device: Device,
     /// See [`Config::is_local`].
     local: bool,
-    input_norm: RmsNorm,
+    input_norm: Norm,
     query: Linear,
-    query_norm: Option<RmsNorm>,
+    query_norm: Option<Norm>,
     key: Linear,
-    key_norm: Option<RmsNorm>,
+    key_norm: Option<Norm>,
     value: Linear,
     output: Linear,
-    output_norm: Option<RmsNorm>,
-    ffn_norm: RmsNorm,
-    gate: Linear,
+    output_norm: Option<Norm>,
+    /// `None` if the network sees what attention sees.
+    ffn_norm: Option<Norm>,
+    gate: Option<Linear>,
     activation: Activation,
     up: Linear,
+    /// Without its bias, so that what takes the matrix's place need not know of it.
     pub(crate) down: Linear,
-    down_norm: Option<RmsNorm>,
+    down_bias: Option<Tensor<1>>,
+    down_norm: Option<Norm>,
 }
 
 impl Block {
     fn load(config: &Config, layer: usize, weights: &Weights<'_>, device: &Device) -> Result<Self> {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let norm = |part| RmsNorm::load(&name(part), config, weights, device);
+        let norm = |part| Norm::load(&name(part), config, weights, device);
         let linear = |part, bias| Linear::load(&name(part), bias, weights, device);
         let norm_if = |wanted: bool, part| wanted.then(|| norm(part)).transpose();
-        let (bias, heads) = (config.qkv_bias, config.family.normed_heads());
-        let behind = config.family.norms() == Norms::BeforeAndBehind;
-        let ffn_norm = match config.family.norms() {
-            Norms::Before => "post_attention_layernorm.weight",
-            Norms::BeforeAndBehind => "pre_feedforward_layernorm.weight",
+        let (family, bias) = (config.family, config.qkv_bias);
+        let behind = family.norms() == Norms::BeforeAndBehind;
+        let ffn_norm = match family.norms() {
+            Norms::Before => Some("post_attention_layernorm"),
+            Norms::BeforeAndBehind => Some("pre_feedforward_layernorm"),
+            Norms::Shared => None,
         };
+        let gate = || linear("mlp.gate_proj", false);
+        let down_bias = || weights.read(&name("mlp.down_proj.bias"), device);
         Ok(Self {
             device: device.clone(),
             local: config.is_local(layer),
-            input_norm: norm("input_layernorm.weight")?,
+            input_norm: norm("input_layernorm")?,
             query: linear("self_attn.q_proj", bias)?,
-            query_norm: norm_if(heads, "self_attn.q_norm.weight")?,
+            query_norm: norm_if(family.normed_heads(), "self_attn.q_norm")?,
             key: linear("self_attn.k_proj", bias)?,
-            key_norm: norm_if(heads, "self_attn.k_norm.weight")?,
+            key_norm: norm_if(family.normed_heads(), "self_attn.k_norm")?,
             value: linear("self_attn.v_proj", bias)?,
-            output: linear("self_attn.o_proj", false)?,
-            output_norm: norm_if(behind, "post_attention_layernorm.weight")?,
-            ffn_norm: norm(ffn_norm)?,
-            gate: linear("mlp.gate_proj", false)?,
-            activation: config.family.activation(),
-            up: linear("mlp.up_proj", false)?,
+            output: linear("self_attn.o_proj", family.has_output_bias())?,
+            output_norm: norm_if(behind, "post_attention_layernorm")?,
+            ffn_norm: ffn_norm.map(norm).transpose()?,
+            gate: (!family.is_gpt()).then(gate).transpose()?,
+            activation: family.activation(),
+            up: linear("mlp.up_proj", family.is_gpt())?,
             down: linear("mlp.down_proj", false)?,
-            down_norm: norm_if(behind, "post_feedforward_layernorm.weight")?,
+            down_bias: family.is_gpt().then(down_bias).transpose()?,
+            down_norm: norm_if(behind, "post_feedforward_layernorm")?,
         })
     }
 
@@ -155,15 +177,27 @@ impl Block {
         cache: Option<(&mut KvCache, usize)>,
     ) -> (Tensor<2>, Tensor<2>) {
         let normed = self.input_norm.forward(x.clone());
-        let attended = self.attention(normed, &pass, cache);
+        let attended = self.attention(normed.clone(), &pass, cache);
         let residual = pass.queries.pick(x) + normed_by(self.output_norm.as_ref(), attended);
-        let normed = self.ffn_norm.forward(residual.clone());
-        let gate = activated(self.gate.forward(normed.clone()), self.activation);
-        (residual, gate * self.up.forward(normed))
+        let normed = match &self.ffn_norm {
+            Some(norm) => norm.forward(residual.clone()),
+            None => pass.queries.pick(normed),
+        };
+        (residual, self.neurons(normed))
+    }
+
+    /// `[queries, hidden]` to `[queries, ffn]`.
+    fn neurons(&self, normed: Tensor<2>) -> Tensor<2> {
+        let up = self.up.forward(normed.clone());
+        match &self.gate {
+            Some(gate) => activated(gate.forward(normed), self.activation) * up,
+            None => activated(up, self.activation),
+        }
     }
 
     /// The block behind its value matrix, whose `output` is `[queries, hidden]` as is the residual stream.
     pub(crate) fn after_down(&self, residual: Tensor<2>, output: Tensor<2>) -> Tensor<2> {
+        let output = plus(output, self.down_bias.as_ref());
         residual + normed_by(self.down_norm.as_ref(), output)
     }
 
@@ -208,7 +242,7 @@ impl Block {
     }
 }
 
-fn normed_by(norm: Option<&RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+fn normed_by(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
     match norm {
         Some(norm) => norm.forward(x),
         None => x,
@@ -228,11 +262,14 @@ fn activated(x: Tensor<2>, activation: Activation) -> Tensor<2> {
 
 /// Norms the heads of `y` (`[queries, heads * head_dim]`), if there is a norm for them, and rotates them by their
 /// positions.
-fn turned(y: Tensor<2>, heads: usize, norm: Option<&RmsNorm>, view: &View) -> Tensor<2> {
+fn turned(y: Tensor<2>, heads: usize, norm: Option<&Norm>, view: &View) -> Tensor<2> {
     let [tokens, width] = y.dims();
     let y = normed_by(norm, y.reshape([tokens * heads, width / heads]));
     let y = y.reshape([tokens, heads, width / heads]);
-    view.angles.rotate(y).reshape([tokens, width])
+    match &view.angles {
+        Some(angles) => angles.rotate(y).reshape([tokens, width]),
+        None => y.reshape([tokens, width]),
+    }
 }
 
 /// `[queries, heads * head_dim]` to `[rows, heads, longest, head_dim]`.
@@ -273,8 +310,10 @@ pub(crate) struct Decoder {
     pub(crate) config: Config,
     pub(crate) sights: Sights,
     embedding: Table,
+    /// `[context, hidden]`, added to the embedding.
+    positions: Option<Table>,
     pub(crate) blocks: Vec<Block>,
-    norm: RmsNorm,
+    norm: Norm,
     /// `None` if the embedding table is the head.
     head: Option<Table>,
 }
@@ -282,32 +321,55 @@ pub(crate) struct Decoder {
 impl Decoder {
     pub(crate) fn load(config: Config, weights: &Weights<'_>, devices: &[Device]) -> Result<Self> {
         let embedding = weights.table("model.embed_tokens.weight", &devices[0])?;
+        let positions = || weights.table("model.embed_positions.weight", &devices[0]);
+        let positions = config.family.has_position_table().then(positions);
+        let positions = positions.transpose()?;
         let blocks = by_size(&config, devices.len())
             .into_iter()
             .enumerate()
             .map(|(layer, device)| Block::load(&config, layer, weights, &devices[device]))
             .collect::<Result<_>>()?;
         let device = &devices[devices.len() - 1];
-        let norm = RmsNorm::load("model.norm.weight", &config, weights, device)?;
-        let head = if config.tied_head {
-            None
-        } else {
-            Some(weights.table("lm_head.weight", device)?)
-        };
+        let norm = Norm::load("model.norm", &config, weights, device)?;
+        let head = (!config.tied_head).then(|| Self::load_head(&config, weights, device));
+        let head = head.transpose()?;
         Ok(Self {
             sights: Sights::new(&config),
             config,
             embedding,
+            positions,
             blocks,
             norm,
             head,
         })
     }
 
-    pub(crate) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
+    /// A bias is a column more: [`Self::normed`] has a one for it.
+    fn load_head(config: &Config, weights: &Weights<'_>, device: &Device) -> Result<Table> {
+        if !config.family.has_head_bias() {
+            return weights.table("lm_head.weight", device);
+        }
+        let head: Tensor<2> = weights.read("lm_head.weight", device)?;
+        let bias: Tensor<1> = weights.read("lm_head.bias", device)?;
+        let bias = bias.cast(head.dtype()).unsqueeze_dim(1);
+        Ok(Table::new(
+            Tensor::cat(vec![head, bias], 1).into_data(),
+            device,
+        ))
+    }
+
+    /// Embeddings of the packed tokens of a layout.
+    pub(crate) fn embed(&self, tokens: &[u32], layout: &Layout) -> Tensor<2> {
         let embedded = self.embedding.rows(tokens);
-        match self.config.embedding_scale() {
+        let embedded = match self.config.embedding_scale() {
             Some(scale) => embedded * scale,
+            None => embedded,
+        };
+        match &self.positions {
+            Some(table) => {
+                let positions: Vec<u32> = layout.positions().iter().map(|&p| p as u32).collect();
+                embedded + table.rows(&positions)
+            }
             None => embedded,
         }
     }
@@ -315,9 +377,15 @@ impl Decoder {
     /// What the head sees, where the head is.
     pub(crate) fn normed(&self, hidden: Tensor<2>) -> Tensor<2> {
         let normed = self.norm.forward(on(hidden, &self.norm.weight.device()));
-        on(normed, &self.head().device())
+        let normed = on(normed, &self.head().device());
+        if !self.config.family.has_head_bias() {
+            return normed;
+        }
+        let ones = Tensor::ones([normed.dims()[0], 1], &normed.device());
+        Tensor::cat(vec![normed, ones], 1)
     }
 
+    /// What [`Self::normed`] is multiplied by, `[vocabulary, hidden]` or a column wider.
     pub(crate) fn head(&self) -> &Table {
         self.head.as_ref().unwrap_or(&self.embedding)
     }

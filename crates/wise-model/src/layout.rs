@@ -64,8 +64,8 @@ pub(crate) struct Queries {
 pub(crate) struct View {
     /// `[1 or rows, 1, longest, keys]`: 0 where a query sees a key, else a large negative number.
     pub(crate) mask: Tensor<4>,
-    /// Of the queries.
-    pub(crate) angles: Angles,
+    /// Of the queries; `None` if heads are not rotated.
+    pub(crate) angles: Option<Angles>,
 }
 
 /// How far layers see, and how they rotate what they see.
@@ -78,24 +78,22 @@ pub(crate) struct Sights {
 #[derive(Debug, Clone)]
 struct Sight {
     window: Option<usize>,
-    rope: Rope,
+    rope: Option<Rope>,
 }
 
 impl Sights {
     pub(crate) fn new(config: &Config) -> Self {
-        let rope = Rope::new(config.head_dim, config.rope_theta, config.rope_scaling);
-        let window = config.sliding_window;
-        let local = |theta| Sight {
-            window,
-            rope: Rope::new(config.head_dim, theta, None),
+        let (window, width) = (config.sliding_window, config.rotary_dim);
+        let rope = |theta, scaling| (width > 0).then(|| Rope::new(width, theta, scaling));
+        let global = Sight {
+            window: window.filter(|_| config.local.is_none()),
+            rope: rope(config.rope_theta, config.rope_scaling),
         };
-        Self {
-            global: Sight {
-                window: window.filter(|_| config.local.is_none()),
-                rope,
-            },
-            local: config.local.map(|layers| local(layers.rope_theta)),
-        }
+        let local = config.local.map(|layers| Sight {
+            window,
+            rope: rope(layers.rope_theta, None),
+        });
+        Self { global, local }
     }
 }
 
@@ -103,7 +101,7 @@ impl Sight {
     fn view(&self, longest: usize, past: &[Past], positions: &[usize], device: &Device) -> View {
         View {
             mask: causal_mask(longest, past, self.window, device),
-            angles: self.rope.angles(positions, device),
+            angles: (self.rope.as_ref()).map(|rope| rope.angles(positions, device)),
         }
     }
 }
@@ -112,7 +110,7 @@ impl View {
     fn on(&self, device: &Device) -> Self {
         Self {
             mask: self.mask.clone().to_device(device),
-            angles: self.angles.on(device),
+            angles: self.angles.as_ref().map(|angles| angles.on(device)),
         }
     }
 
@@ -125,7 +123,7 @@ impl View {
             mask: mask
                 .select(0, lines.clone())
                 .reshape([rows, 1, longest, keys]),
-            angles: self.angles.select(chosen),
+            angles: self.angles.as_ref().map(|angles| angles.select(chosen)),
         }
     }
 }
@@ -175,10 +173,7 @@ impl Layout {
             Some(past) => past.iter().map(Past::tokens).collect(),
             None => vec![0; lengths.len()],
         };
-        let begun = first.iter().zip(lengths);
-        let positions: Vec<usize> = begun
-            .flat_map(|(&first, length)| first..first + length)
-            .collect();
+        let positions = positions(&ranges, &first);
         let past = match past {
             Some(past) if past.iter().any(|past| !past.slots().is_empty()) => past,
             _ => &[Past::default()],
@@ -257,6 +252,11 @@ impl Layout {
         self.rows.last().map_or(0, |row| row.end)
     }
 
+    /// Where each packed token stands in its sequence.
+    pub(crate) fn positions(&self) -> Vec<usize> {
+        positions(&self.rows, &self.first)
+    }
+
     /// The packed token of a row that stands at `position` of its sequence.
     pub(crate) fn token_at(&self, row: usize, position: usize) -> Option<usize> {
         let (tokens, offset) = (&self.rows[row], position.checked_sub(self.first[row])?);
@@ -327,6 +327,13 @@ impl Queries {
 
 fn index(values: &[i32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+fn positions(rows: &[Range<usize>], first: &[usize]) -> Vec<usize> {
+    let begun = first.iter().zip(rows);
+    begun
+        .flat_map(|(&first, row)| first..first + row.len())
+        .collect()
 }
 
 fn padded_slots(rows: &[Range<usize>], longest: usize) -> Vec<i32> {

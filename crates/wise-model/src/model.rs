@@ -157,7 +157,7 @@ impl Model {
             hash.update((size as u64).to_le_bytes());
         }
         // GGUF stores these two as f32.
-        hash.update((config.rms_norm_eps as f32).to_le_bytes());
+        hash.update((config.norm_eps as f32).to_le_bytes());
         hash.update((config.rope_theta as f32).to_le_bytes());
         let matrix = self.unrounded_site_weight(layer)?;
         let norm = self.decoder.final_norm().into_data();
@@ -203,7 +203,7 @@ impl Model {
         let device = &self.decoder.blocks[layer].device;
         let layout = Layout::new(rows, past, &self.decoder.sights, device);
         let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
-        let mut hidden = self.decoder.embed(&tokens);
+        let mut hidden = self.decoder.embed(&tokens, &layout);
         let mut all = layout.all.clone();
         for (index, block) in self.decoder.blocks[..layer].iter().enumerate() {
             (hidden, all) = (on(hidden, &block.device), all.on(&block.device));

@@ -60,7 +60,7 @@ fn scaled(frequency: f64, scaling: RopeScaling) -> f64 {
     }
 }
 
-/// Cosines and sines of the angles that tokens are rotated by, each `[tokens, 1, head_dim]`.
+/// Cosines and sines of the angles that tokens are rotated by, each `[tokens, 1, rotary_dim]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Angles {
     cos: Tensor<3>,
@@ -83,14 +83,17 @@ impl Angles {
         }
     }
 
-    /// Rotates every head of `x` (`[tokens, heads, head_dim]`).
+    /// Rotates every head of `x` (`[tokens, heads, head_dim]`), as much of it as there are angles for.
     pub(crate) fn rotate(&self, x: Tensor<3>) -> Tensor<3> {
-        let [tokens, heads, width] = x.dims();
-        let half = width / 2;
-        let first = x.clone().slice([0..tokens, 0..heads, 0..half]);
-        let second = x.clone().slice([0..tokens, 0..heads, half..width]);
-        let turned = Tensor::cat(vec![second.neg(), first], 2);
-        x * self.cos.clone() + turned * self.sin.clone()
+        let (width, turned) = (x.dims()[2], self.cos.dims()[2]);
+        if turned < width {
+            let rest = x.clone().narrow(2, turned, width - turned);
+            return Tensor::cat(vec![self.rotate(x.narrow(2, 0, turned)), rest], 2);
+        }
+        let first = x.clone().narrow(2, 0, width / 2);
+        let second = x.clone().narrow(2, width / 2, width / 2);
+        let quarter_turned = Tensor::cat(vec![second.neg(), first], 2);
+        x * self.cos.clone() + quarter_turned * self.sin.clone()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wise_model::{DeviceName, Model, ModelFiles, Overlay, Row, open, write_folder};
+use wise_model::{DeviceName, Error, Family, Model, ModelFiles, Overlay, Row, open, write_folder};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -119,7 +119,13 @@ fn a_folder_that_was_written_holds_the_same_model() {
     for folder in folders() {
         let copies = tempfile::tempdir().unwrap();
         let copy = copies.path().join("copy");
-        write_folder(&mut files(&folder), None, &copy, &mut |_| {}).unwrap();
+        let mut source = files(&folder);
+        let written = write_folder(&mut source, None, &copy, &mut |_| {});
+        if matches!(source.config.family, Family::Gpt2 | Family::GptJ) {
+            assert!(matches!(written, Err(Error::UnsupportedConfig { .. })));
+            continue;
+        }
+        written.unwrap();
         let (model, copy) = (load(&folder), load(&copy));
         assert_eq!(copy.config(), model.config());
         assert_eq!(copy.id(1).unwrap(), model.id(1).unwrap());

@@ -61,7 +61,7 @@ fn the_configuration_and_the_tensors_fit_each_other() {
         (30, 9, 3, 64)
     );
     assert_eq!(
-        (config.rms_norm_eps, config.rope_theta, config.context),
+        (config.norm_eps, config.rope_theta, config.context),
         (1e-5, 1e5, 8192)
     );
     assert!(config.tied_head && !config.qkv_bias);

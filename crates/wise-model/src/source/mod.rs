@@ -12,6 +12,7 @@ mod hub;
 mod huggingface;
 pub(crate) mod map;
 mod report;
+mod rotary;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -31,11 +32,12 @@ use crate::{Config, Error, Result};
 
 /// Names of the architectures this crate runs, for error messages.
 const ARCHITECTURES: &str = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, \
-    Gemma3ForCausalLM (GGUF: llama, qwen2, qwen3, gemma3)";
+    Gemma3ForCausalLM, GPT2LMHeadModel, GPTJForCausalLM (GGUF: llama, qwen2, qwen3, gemma3)";
 
-/// Where the tensors of a model come from: one at a time, by Hugging Face name, as f32 rows.
+/// Where the tensors of a model come from: one at a time, as f32 rows, under the names that Hugging Face gives to those of
+/// a Llama, whatever the family.
 pub trait TensorSource: Send {
-    /// Every tensor of the source, in Hugging Face names such as `model.layers.3.mlp.down_proj.weight`.
+    /// Every tensor of the source, by names such as `model.layers.3.mlp.down_proj.weight`.
     fn names(&self) -> Vec<String>;
 
     /// The shape of a tensor as Hugging Face stores it, `[out, in]` for a projection.

@@ -131,29 +131,39 @@ fn is_harmless(config: &Config, name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (config.tied_head && name == "lm_head.weight")
 }
 
-/// The tensors that a model of this configuration has, by Hugging Face name, with their shapes.
+/// The tensors that a model of this configuration has, by the names that Hugging Face gives to a Llama's, with their
+/// shapes.
 pub fn expected_tensors(config: &Config) -> Vec<(String, Vec<usize>)> {
-    let hidden = config.hidden_size;
+    let (hidden, vocabulary, family) = (config.hidden_size, config.vocab_size, config.family);
     let mut tensors = vec![(
         "model.embed_tokens.weight".to_owned(),
-        vec![config.vocab_size, hidden],
+        vec![vocabulary, hidden],
     )];
+    let mut push = |name: &str, shape: Vec<usize>| tensors.push((name.to_owned(), shape));
+    if family.has_position_table() {
+        push("model.embed_positions.weight", vec![config.context, hidden]);
+    }
     let layer_shapes = layer_tensors(config);
     for layer in 0..config.layers {
-        let named = |(part, shape): &(&str, Vec<usize>)| {
-            (format!("model.layers.{layer}.{part}"), shape.clone())
-        };
-        tensors.extend(layer_shapes.iter().map(named));
+        for (part, shape) in &layer_shapes {
+            push(&format!("model.layers.{layer}.{part}"), shape.clone());
+        }
     }
-    tensors.push(("model.norm.weight".to_owned(), vec![hidden]));
+    push("model.norm.weight", vec![hidden]);
+    if family.is_gpt() {
+        push("model.norm.bias", vec![hidden]);
+    }
     if !config.tied_head {
-        tensors.push(("lm_head.weight".to_owned(), vec![config.vocab_size, hidden]));
+        push("lm_head.weight", vec![vocabulary, hidden]);
+    }
+    if family.has_head_bias() {
+        push("lm_head.bias", vec![vocabulary]);
     }
     tensors
 }
 
 fn layer_tensors(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
-    let (hidden, ffn) = (config.hidden_size, config.ffn_size);
+    let (hidden, ffn, family) = (config.hidden_size, config.ffn_size, config.family);
     let queries = config.heads * config.head_dim;
     let keys = config.kv_heads * config.head_dim;
     let mut tensors = vec![
@@ -162,29 +172,58 @@ fn layer_tensors(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
         ("self_attn.k_proj.weight", vec![keys, hidden]),
         ("self_attn.v_proj.weight", vec![keys, hidden]),
         ("self_attn.o_proj.weight", vec![hidden, queries]),
-        ("post_attention_layernorm.weight", vec![hidden]),
-        ("mlp.gate_proj.weight", vec![ffn, hidden]),
         ("mlp.up_proj.weight", vec![ffn, hidden]),
         ("mlp.down_proj.weight", vec![hidden, ffn]),
     ];
-    if config.qkv_bias {
-        tensors.extend([
-            ("self_attn.q_proj.bias", vec![queries]),
-            ("self_attn.k_proj.bias", vec![keys]),
-            ("self_attn.v_proj.bias", vec![keys]),
-        ]);
-    }
-    if config.family.normed_heads() {
-        tensors.extend([
-            ("self_attn.q_norm.weight", vec![config.head_dim]),
-            ("self_attn.k_norm.weight", vec![config.head_dim]),
-        ]);
-    }
-    if config.family.norms() == Norms::BeforeAndBehind {
-        tensors.extend([
-            ("pre_feedforward_layernorm.weight", vec![hidden]),
-            ("post_feedforward_layernorm.weight", vec![hidden]),
-        ]);
+    let mut push_if = |wanted: bool, more: &[(&'static str, usize)]| {
+        if wanted {
+            tensors.extend(more.iter().map(|&(name, width)| (name, vec![width])));
+        }
+    };
+    push_if(
+        config.qkv_bias,
+        &[
+            ("self_attn.q_proj.bias", queries),
+            ("self_attn.k_proj.bias", keys),
+            ("self_attn.v_proj.bias", keys),
+        ],
+    );
+    push_if(
+        family.normed_heads(),
+        &[
+            ("self_attn.q_norm.weight", config.head_dim),
+            ("self_attn.k_norm.weight", config.head_dim),
+        ],
+    );
+    push_if(
+        family.norms() != Norms::Shared,
+        &[("post_attention_layernorm.weight", hidden)],
+    );
+    push_if(
+        family.norms() == Norms::BeforeAndBehind,
+        &[
+            ("pre_feedforward_layernorm.weight", hidden),
+            ("post_feedforward_layernorm.weight", hidden),
+        ],
+    );
+    push_if(
+        family.is_gpt(),
+        &[
+            ("input_layernorm.bias", hidden),
+            ("mlp.up_proj.bias", ffn),
+            ("mlp.down_proj.bias", hidden),
+        ],
+    );
+    push_if(
+        family.is_gpt() && family.norms() != Norms::Shared,
+        &[("post_attention_layernorm.bias", hidden)],
+    );
+    push_if(
+        family.has_output_bias(),
+        &[("self_attn.o_proj.bias", hidden)],
+    );
+    if !family.is_gpt() {
+        tensors.push(("mlp.gate_proj.weight", vec![ffn, hidden]));
     }
     tensors
 }
@@ -238,6 +277,13 @@ pub(super) fn check_sizes(config: &Config) -> Result<()> {
             "an even number",
         ));
     }
+    if !config.rotary_dim.is_multiple_of(2) || config.rotary_dim > config.head_dim {
+        let expected = format!(
+            "an even number up to {} (the head dimension)",
+            config.head_dim
+        );
+        return Err(unsupported("rotary_dim", config.rotary_dim, expected));
+    }
     if config
         .heads
         .checked_mul(config.head_dim)
@@ -249,7 +295,7 @@ pub(super) fn check_sizes(config: &Config) -> Result<()> {
             "at most 2^30",
         ));
     }
-    check_positive("rms_norm_eps", config.rms_norm_eps)?;
+    check_positive("norm_eps", config.norm_eps)?;
     check_positive("rope_theta", config.rope_theta)?;
     check_positive("attention scale", config.attention_scale)?;
     match config.local {

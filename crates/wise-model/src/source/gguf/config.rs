@@ -58,9 +58,10 @@ pub(super) fn config(header: &Header) -> Result<Config> {
             .optional_size("attention.head_count_kv")?
             .unwrap_or(heads),
         head_dim,
-        rms_norm_eps: settings
+        norm_eps: settings
             .number("attention.layer_norm_rms_epsilon")?
             .unwrap_or(1e-5),
+        rotary_dim: head_dim,
         rope_theta: settings.number("rope.freq_base")?.unwrap_or(10_000.0),
         rope_scaling: settings.rope_scaling()?,
         context: settings.size("context_length")?,

@@ -24,10 +24,11 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 pub use self::export::write_gguf;
-use self::names::{hugging_face, rotary_heads, undo_interleaving};
+use self::names::{hugging_face, rotary_heads};
 use self::reader::{Header, MAGIC, TensorInfo, Value};
 use super::map::{file_name, io_error, map, sha256};
 use super::report::index_by_name;
+use super::rotary::undo_interleaving;
 use super::{ChatTemplateSource, ModelFiles, Report, TensorSource};
 use crate::{Config, Error, Family, Result};
 
@@ -175,7 +176,8 @@ impl TensorSource for GgufTensors {
             );
             return Err(malformed(&self.path, detail));
         }
-        Ok(undo_interleaving(&values, heads, info.shape[0]))
+        let (rows, head_dim) = (info.shape[0], info.shape[0] / heads);
+        Ok(undo_interleaving(&values, heads, rows, head_dim))
     }
 }
 

@@ -28,6 +28,7 @@ fn network_norms(norms: Norms) -> &'static Names {
             ("ffn_norm", "pre_feedforward_layernorm"),
             ("post_ffw_norm", "post_feedforward_layernorm"),
         ],
+        Norms::Shared => &[],
     }
 }
 
@@ -63,24 +64,6 @@ pub(super) fn rotary_heads(name: &str, heads: usize, kv_heads: usize) -> Option<
     } else {
         None
     }
-}
-
-/// Undoes the row order that llama.cpp gives to rotary projections.
-///
-/// Rotary embedding turns pairs of rows. Hugging Face pairs row `i` of a head with row
-/// `i + head_dim / 2`; llama.cpp's converter interleaves them, so that pair `i` is rows `2 i` and
-/// `2 i + 1`. `values` are `heads * head_dim` rows; a bias is rows of one column.
-pub(super) fn undo_interleaving(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
-    let columns = values.len() / rows;
-    let head_dim = rows / heads;
-    let mut out = Vec::with_capacity(values.len());
-    for row in 0..rows {
-        let (head, within) = (row / head_dim, row % head_dim);
-        let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
-        let from = head * head_dim + 2 * pair + half;
-        out.extend_from_slice(&values[from * columns..][..columns]);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -142,25 +125,5 @@ mod tests {
         ] {
             assert_eq!(hugging_face(name, Family::Llama), name);
         }
-    }
-
-    #[test]
-    fn interleaved_rows_become_two_halves() {
-        // Two heads of four rows, two columns: row r holds r and -r.
-        let interleaved: Vec<f32> = (0..8u8)
-            .flat_map(|r| [f32::from(r), -f32::from(r)])
-            .collect();
-        let halves = undo_interleaving(&interleaved, 2, 8);
-        let rows: Vec<f32> = halves.iter().copied().step_by(2).collect();
-        assert_eq!(rows, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
-        assert_eq!(halves[2..4], [2.0, -2.0]);
-    }
-
-    #[test]
-    fn a_bias_is_one_column() {
-        assert_eq!(
-            undo_interleaving(&[0.0, 1.0, 2.0, 3.0], 1, 4),
-            [0.0, 2.0, 1.0, 3.0]
-        );
     }
 }

@@ -42,6 +42,9 @@ struct Settings {
     #[serde(alias = "_sliding_window_pattern")]
     sliding_window_pattern: Option<usize>,
     query_pre_attn_scalar: Option<f64>,
+    rotary_dim: Option<usize>,
+    scale_attn_weights: Option<bool>,
+    scale_attn_by_inverse_layer_idx: Option<bool>,
     attn_logit_softcapping: Option<f64>,
     final_logit_softcapping: Option<f64>,
     use_bidirectional_attention: Option<bool>,
@@ -59,8 +62,14 @@ struct Settings {
 pub(super) fn read(path: &Path) -> Result<(Config, Vec<u32>)> {
     let text = required(path, "the model's configuration")?;
     // The architecture first: the settings of an unknown one may bear other names.
-    let json: Json = parse(path, &text)?;
+    let mut json: Json = parse(path, &text)?;
     let family = family(&json["architectures"])?;
+    let text = if family.is_gpt() {
+        name_as_llama(&mut json);
+        json.to_string()
+    } else {
+        text
+    };
     let settings: Settings = parse(path, &text)?;
     settings.refuse_other_kinds(family)?;
     let config = settings.config(family)?;
@@ -78,6 +87,8 @@ fn family(architectures: &Json) -> Result<Family> {
         Some("Qwen2ForCausalLM") => Ok(Family::Qwen2),
         Some("Qwen3ForCausalLM") => Ok(Family::Qwen3),
         Some("Gemma3ForCausalLM") => Ok(Family::Gemma3),
+        Some("GPT2LMHeadModel") => Ok(Family::Gpt2),
+        Some("GPTJForCausalLM") => Ok(Family::GptJ),
         got => {
             let got = got.unwrap_or("none").to_owned();
             Err(Error::UnknownArchitecture {
@@ -85,6 +96,27 @@ fn family(architectures: &Json) -> Result<Family> {
                 expected: ARCHITECTURES,
             })
         }
+    }
+}
+
+/// GPT-2's and GPT-J's names of what the later families call otherwise.
+fn name_as_llama(json: &mut Json) {
+    const NAMES: [(&str, &str); 7] = [
+        ("n_embd", "hidden_size"),
+        ("n_inner", "intermediate_size"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_head", "num_attention_heads"),
+        ("n_positions", "max_position_embeddings"),
+        ("layer_norm_epsilon", "rms_norm_eps"),
+        ("activation_function", "hidden_act"),
+    ];
+    for (theirs, ours) in NAMES {
+        if !json[theirs].is_null() {
+            json[ours] = json[theirs].take();
+        }
+    }
+    if let (Json::Null, Some(hidden)) = (&json["intermediate_size"], json["hidden_size"].as_u64()) {
+        json["intermediate_size"] = hidden.saturating_mul(4).into();
     }
 }
 
@@ -113,15 +145,24 @@ impl Settings {
             heads,
             kv_heads: self.num_key_value_heads.unwrap_or(heads),
             head_dim,
-            rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
+            norm_eps: self
+                .rms_norm_eps
+                .unwrap_or(if family.is_gpt() { 1e-5 } else { 1e-6 }),
+            rotary_dim: match family {
+                Family::Gpt2 => 0,
+                Family::GptJ => self.rotary_dim.unwrap_or(64),
+                _ => head_dim,
+            },
             rope_theta: self.rope_theta(family)?,
             rope_scaling: self.rope_scaling(family)?,
             context: self.max_position_embeddings,
             sliding_window: self.sliding_window.filter(|_| windowed),
             local: self.local_layers(family)?,
             attention_scale: query_width.powf(-0.5),
-            qkv_bias: family == Family::Qwen2,
-            tied_head: self.tie_word_embeddings.unwrap_or(family == Family::Gemma3),
+            qkv_bias: matches!(family, Family::Qwen2 | Family::Gpt2),
+            tied_head: self
+                .tie_word_embeddings
+                .unwrap_or(matches!(family, Family::Gemma3 | Family::Gpt2)),
         })
     }
 
@@ -249,6 +290,24 @@ impl Settings {
                 self.use_bidirectional_attention == Some(true),
                 "true",
                 "false",
+            ),
+            (
+                "scale_attn_weights",
+                self.scale_attn_weights == Some(false),
+                "false",
+                "true",
+            ),
+            (
+                "scale_attn_by_inverse_layer_idx",
+                self.scale_attn_by_inverse_layer_idx == Some(true),
+                "true",
+                "false",
+            ),
+            (
+                "tie_word_embeddings",
+                family == Family::GptJ && self.tie_word_embeddings == Some(true),
+                "true",
+                "false (the head has a bias)",
             ),
             (
                 "attn_logit_softcapping",

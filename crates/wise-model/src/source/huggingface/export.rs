@@ -9,8 +9,9 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::{Value as Json, json};
 
 use super::config::layer_types;
-use super::tensors::is_from_one;
+use super::held::is_from_one;
 use crate::source::map::io_error;
+use crate::source::report::unsupported;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
@@ -24,17 +25,23 @@ pub struct Replaced<'a> {
 }
 
 /// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32,
-/// of which one may be `replaced`. Nothing is under `folder` until all of it is there; the folder must not exist.
+/// of which one may be `replaced`. Nothing is under `folder` until all of it is there; the folder must not exist. GPT-2
+/// and GPT-J, which open from such folders only, are not written.
 ///
 /// # Errors
-/// [`Error::Io`], if a weight cannot be read, or [`Error::Replaced`] if the replaced one is none of the model's or has
-/// another size.
+/// [`Error::Io`], [`Error::UnsupportedConfig`] on GPT-2 and GPT-J, if a weight cannot be read, or [`Error::Replaced`] if
+/// the replaced one is none of the model's or has another size.
 pub fn write_folder(
     files: &mut ModelFiles,
     replaced: Option<Replaced<'_>>,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
+    if files.config.family.is_gpt() {
+        let expected = "a family whose folders are written; the model has one already";
+        let got = format!("{:?}", files.config.family);
+        return Err(unsupported("family", got, expected));
+    }
     let expected = expected_tensors(&files.config);
     if let Some(replaced) = replaced {
         let own = expected.iter().find(|(name, _)| name == replaced.name);
@@ -208,6 +215,8 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
         Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
         Family::Qwen3 => ("Qwen3ForCausalLM", "qwen3"),
         Family::Gemma3 => ("Gemma3ForCausalLM", "gemma3_text"),
+        Family::Gpt2 => ("GPT2LMHeadModel", "gpt2"),
+        Family::GptJ => ("GPTJForCausalLM", "gptj"),
     };
     let mut json = json!({
         "architectures": [architecture],
@@ -219,7 +228,7 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
-        "rms_norm_eps": config.rms_norm_eps,
+        "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
         "rope_scaling": config.rope_scaling.map(rope_scaling),
         "max_position_embeddings": config.context,
@@ -231,7 +240,7 @@ fn configuration(config: &Config, eos: &[u32]) -> Json {
     match config.family {
         Family::Llama => json["attention_bias"] = config.qkv_bias.into(),
         Family::Mistral => json["sliding_window"] = json!(config.sliding_window),
-        Family::Qwen2 | Family::Qwen3 => {}
+        Family::Qwen2 | Family::Qwen3 | Family::Gpt2 | Family::GptJ => {}
         Family::Gemma3 => {
             json["hidden_act"] = "gelu_pytorch_tanh".into();
             json["hidden_activation"] = "gelu_pytorch_tanh".into();

@@ -3,6 +3,7 @@
 mod adapter;
 mod config;
 mod export;
+mod held;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ pub(super) fn open(name: &str, folder: &Path, progress: Report<'_>) -> Result<Mo
     let tokenizer = tokenizer(&folder.join("tokenizer.json"))?;
     let chat_template = chat_template(folder)?;
     let eos = generation_eos(folder)?.unwrap_or(config_eos);
-    let tensors = FolderTensors::open(folder, config.family)?;
+    let tensors = FolderTensors::open(folder, &config)?;
     let sha256 = tensors.sha256(progress)?;
     let tensors = Box::new(tensors);
     Ok(ModelFiles {

@@ -15,8 +15,9 @@ use wise_tensor::Precision;
 use super::super::map::{file_name, hex, io_error, map_file, sha256};
 use super::super::report::index_by_name;
 use super::super::{Report, TensorSource};
+use super::held::{Form, Held, held};
 use super::{optional, parse};
-use crate::{Error, Family, Result};
+use crate::{Config, Error, Result};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -32,45 +33,50 @@ struct Place {
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
+    form: Form,
     start: usize,
     end: usize,
+}
+
+impl Place {
+    fn of(&self, held: Held) -> (String, Self) {
+        let place = Self {
+            shape: held.shape,
+            form: held.form,
+            ..*self
+        };
+        (held.name, place)
+    }
 }
 
 /// The tensors of a folder. One file is mapped at a time: what has been read of a mapped file counts as memory of the
 /// process.
 pub(super) struct FolderTensors {
-    family: Family,
     shards: Vec<Shard>,
     mapped: Option<(usize, Bytes)>,
     tensors: HashMap<String, Place>,
 }
 
-/// Whether a tensor holds the weights of a norm as differences from 1.
-pub(super) fn is_from_one(name: &str, family: Family) -> bool {
-    family == Family::Gemma3 && name.ends_with("norm.weight")
-}
-
 impl FolderTensors {
-    pub(super) fn open(folder: &Path, family: Family) -> Result<Self> {
+    pub(super) fn open(folder: &Path, config: &Config) -> Result<Self> {
         let mut shards = Vec::new();
         let mut places = Vec::new();
         for (path, promised) in files(folder)? {
             let shard = Shard::open(path)?;
-            let held = places_of(&shard.path, &shard.map()?, shards.len())?;
-            let held_names: BTreeSet<&str> = held.iter().map(|(name, _)| name.as_str()).collect();
-            if let Some(absent) = promised
-                .iter()
-                .find(|name| !held_names.contains(name.as_str()))
-            {
+            let stored = places_of(&shard.path, &shard.map()?, shards.len())?;
+            let names: BTreeSet<&str> = stored.iter().map(|(name, _)| name.as_str()).collect();
+            if let Some(absent) = promised.iter().find(|name| !names.contains(name.as_str())) {
                 let detail = format!("it lacks tensor {absent}, which {INDEX} promises");
                 return Err(malformed(&shard.path, detail));
             }
-            places.extend(held);
+            for (name, place) in &stored {
+                let held = held(config, name, &place.shape).into_iter();
+                places.extend(held.map(|held| place.of(held)));
+            }
             shards.push(shard);
         }
         let tensors = index_by_name(places).map_err(|detail| malformed(folder, detail))?;
         Ok(Self {
-            family,
             shards,
             mapped: None,
             tensors,
@@ -197,6 +203,7 @@ fn places_of(path: &Path, bytes: &[u8], shard: usize) -> Result<Vec<(String, Pla
                 shard,
                 dtype: info.dtype,
                 shape,
+                form: Form::Plain,
                 start: data + start,
                 end: data + end,
             },
@@ -250,7 +257,7 @@ impl TensorSource for FolderTensors {
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         let (bytes, dtype, shard) = self.bytes(name)?;
         let pairs = bytes.as_chunks::<2>().0.iter();
-        let mut values: Vec<f32> = match dtype {
+        let values: Vec<f32> = match dtype {
             Dtype::F32 => bytes
                 .as_chunks()
                 .0
@@ -266,16 +273,13 @@ impl TensorSource for FolderTensors {
                 return Err(malformed(&self.shards[shard].path, detail));
             }
         };
-        if is_from_one(name, self.family) {
-            for value in &mut values {
-                *value += 1.0;
-            }
-        }
-        Ok(values)
+        let place = &self.tensors[name];
+        Ok(place.form.undo(values, &place.shape))
     }
 
     fn stored(&mut self, name: &str) -> Result<Option<(Precision, Bytes)>> {
-        if is_from_one(name, self.family) {
+        let is_plain = |place: &Place| matches!(place.form, Form::Plain);
+        if !self.tensors.get(name).is_some_and(is_plain) {
             return Ok(None);
         }
         let (bytes, dtype, _) = self.bytes(name)?;

@@ -237,7 +237,7 @@ fn cut_weights_are_malformed_with_both_sizes() {
     assert!(folder.error().contains(&expected), "{}", folder.error());
     for len in 0..whole.len() {
         folder.write("model.safetensors", &whole[..len]);
-        let error = super::tensors::FolderTensors::open(folder.0.path(), Family::Llama)
+        let error = super::tensors::FolderTensors::open(folder.0.path(), &tiny_config())
             .err()
             .unwrap();
         assert!(
@@ -417,13 +417,45 @@ fn rope_scaling_is_read_in_both_spellings() {
     );
 }
 
+/// What a GPT's configuration has, in its own names.
+fn gpt(architecture: &str) -> Json {
+    json!({
+        "architectures": [architecture], "vocab_size": 5, "n_embd": 8, "n_inner": null, "n_layer": 2,
+        "n_head": 2, "n_positions": 32, "layer_norm_epsilon": 1e-4, "rotary_dim": 2,
+        "activation_function": "gelu_new", "eos_token_id": 1
+    })
+}
+
+#[test]
+fn the_settings_of_gpts_are_read_in_their_own_names() {
+    let read = |settings: Json| {
+        let folder = Folder::new();
+        folder.write("config.json", settings.to_string());
+        folder.open().map(|model| model.config)
+    };
+    let gpt2 = read(gpt("GPT2LMHeadModel")).unwrap();
+    assert_eq!((gpt2.family, gpt2.ffn_size), (Family::Gpt2, 32));
+    assert_eq!((gpt2.norm_eps, gpt2.rotary_dim), (1e-4, 0));
+    assert!(gpt2.tied_head && gpt2.qkv_bias);
+    let gpt_j = read(gpt("GPTJForCausalLM")).unwrap();
+    assert_eq!((gpt_j.kv_heads, gpt_j.rotary_dim), (2, 2));
+    assert!(!gpt_j.tied_head && !gpt_j.qkv_bias);
+    for (key, value) in [
+        ("rotary_dim", json!(6)),
+        ("tie_word_embeddings", json!(true)),
+        ("scale_attn_weights", json!(false)),
+    ] {
+        let mut settings = gpt("GPTJForCausalLM");
+        settings[key] = value;
+        let error = read(settings).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
 #[test]
 fn what_the_decoder_cannot_run_is_refused() {
     let refused = [
-        (
-            json!({"architectures": ["GPT2LMHeadModel"]}),
-            "got GPT2LMHeadModel",
-        ),
+        (json!({"architectures": ["BertModel"]}), "got BertModel"),
         (json!({"architectures": []}), "got none"),
         (json!({"mlp_bias": true}), "mlp_bias is true"),
         (json!({"attention_bias": true}), "attention_bias is true"),
