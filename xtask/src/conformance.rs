@@ -15,8 +15,17 @@ pub(crate) fn conformance(arguments: &[String]) -> Result {
             ));
         }
     };
+    let feature = features(device)?;
+    run(cargo(&format!(
+        "run --package wise-conformance --profile conformance{feature} -- --device {device}"
+    ))
+    .args(rest))
+}
+
+/// The arguments of cargo that compile the devices' backends in.
+pub(crate) fn features(devices: &str) -> Result<String> {
     let mut features = Vec::new();
-    for name in device.split(',') {
+    for name in devices.split(',') {
         match name.split(':').next() {
             Some("cpu") => {}
             Some(feature @ ("wgpu" | "cuda")) => features.push(feature),
@@ -28,14 +37,10 @@ pub(crate) fn conformance(arguments: &[String]) -> Result {
             }
         }
     }
-    let feature = match features.as_slice() {
+    Ok(match features.as_slice() {
         [] => String::new(),
         some => format!(" --features {}", some.join(",")),
-    };
-    run(cargo(&format!(
-        "run --package wise-conformance --profile conformance{feature} -- --device {device}"
-    ))
-    .args(rest))
+    })
 }
 
 #[cfg(test)]

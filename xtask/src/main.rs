@@ -6,6 +6,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod error;
+mod gpu_check;
 mod guards;
 mod licences;
 mod locality;
@@ -27,6 +28,8 @@ Usage: cargo xtask <command>
   ci              everything that a change has to pass, in the order of .ci/run
   conformance --device D
                   whether a device (cpu, wgpu, cuda:N) computes what the CPU does, on the real model; --json
+  gpu-check       conformance, edits and their speed on a GPU, on smollm2 and on random weights in the shape of Llama 2 7B
+                  (14 GB in the temporary folder); --device D (cuda:0), --precision P (bf16), --small for any machine
   bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
   locality A B C  the ZsRE records of A with locality prompts from far to near, made from the records of B,
                   written to C for wise eval --format jsonl
@@ -38,7 +41,7 @@ folder, or to WISE_CACHE. Tests on benchmark data run where WISE_BENCH_DATA name
 
 Exit code: 0 all is well, 1 something failed, 2 the command line is wrong.";
 
-const COMMANDS: &str = "demo, test, ci, conformance, bench, locality, licences or help";
+const COMMANDS: &str = "demo, test, ci, conformance, gpu-check, bench, locality, licences or help";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -65,6 +68,7 @@ fn run(arguments: &[String]) -> Result {
         "bench" => no_arguments(rest).and_then(|()| bench::bench()),
         "ci" => no_arguments(rest).and_then(|()| ci::run()),
         "conformance" => conformance::conformance(rest),
+        "gpu-check" => gpu_check::gpu_check(rest),
         "locality" => locality::run(rest),
         "licences" => no_arguments(rest).and_then(|()| licences::run()),
         "help" | "--help" | "-h" => {
