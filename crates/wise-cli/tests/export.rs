@@ -142,7 +142,9 @@ fn data_say_what_the_lost_router_costs() {
             "{{\"prompt\": \"Where is town {i}?\", \"target\": \"Land {i}\", \"locality\": [{{\"prompt\": \"Hello there\"}}]}}\n"
         )
     };
-    bench.write("data.jsonl", record(0) + &record(1));
+    // The first is edited again, so its answer is no longer the right one.
+    let earlier = record(0).replace("Land 0", "Nowhere");
+    bench.write("data.jsonl", earlier + &record(0) + &record(1));
     let scores = |args: &[&str]| {
         let data = ["--patch", "x.wise", "--data", "data.jsonl"];
         let args = [&data[..], &["--json", "--format", "jsonl"], args].concat();
@@ -166,8 +168,10 @@ fn data_say_what_the_lost_router_costs() {
     let of_adapter = scores(&["--lora", "lora", "--rank", "32"]);
     let forced = "teacher_forced.edit.token_accuracy";
     assert_eq!(of_adapter[forced], of_patch[forced]);
-    let of_one = scores(&["--merged", "one", "-n", "1"]);
+    let of_one = scores(&["--merged", "one", "-n", "2"]);
     assert_ne!(of_one[perplexity], of_patch[perplexity]);
+    bench.write("data.jsonl", record(0) + &record(1));
+    assert_eq!(scores(&["--merged", "again"]), of_patch);
 }
 
 #[test]

@@ -7,13 +7,14 @@ use wise_edit::Snapshot;
 
 use super::chunks;
 use super::in_order::in_order;
+use super::report::superseded_by;
 use crate::metrics::{Measured, ScoreName};
 use crate::protocol::{Reference, ToScore, measure};
 use crate::{Protocols, Record, Result};
 
 /// Mean scores of the unedited model and of some edited ones on the same records, one beside the other; none where a
-/// model has no such score. Locality is compared with the unedited model. `progress` is told how many questions' chunks are
-/// done, and of how many.
+/// model has no such score. Of a prompt edited twice the newest record counts. Locality is compared with the unedited
+/// model. `progress` is told how many chunks of questions are done, and of how many.
 ///
 /// # Errors
 /// If a record does not fit the model's context.
@@ -24,7 +25,10 @@ pub fn side_by_side(
     protocols: Protocols,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<BTreeMap<ScoreName, Vec<Option<f64>>>> {
-    let chunks = chunks(records);
+    let newest = records.iter().zip(superseded_by(records.iter()));
+    let newest = newest.filter(|(_, later)| later.is_none());
+    let records: Vec<Record> = newest.map(|(record, _)| record.clone()).collect();
+    let chunks = chunks(&records);
     let (mut done, of) = (0, chunks.len() * (edited.len() + 1));
     let mut ask = |snapshot: &Snapshot, references: &[Reference]| -> Result<Vec<_>> {
         let of_chunk = |chunk: &Range<usize>| {
