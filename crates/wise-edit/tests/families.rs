@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_edit::{Edit, EditProgress, Editor, Snapshot, Wise, WiseConfig};
+use wise_edit::{Edit, EditProgress, Editor, Key, KeyReader, Snapshot, Wise, WiseConfig};
 use wise_model::{DeviceName, GenerateOptions, Model, ModelFiles, open};
 
 fn load(folder: &Path) -> Arc<Model> {
@@ -51,5 +51,17 @@ fn an_edit_lowers_its_loss_and_other_questions_keep_their_answers() {
         let ask = |snapshot: &Snapshot| snapshot.ask("zzz yyy", &options).unwrap();
         let (got, expected) = (ask(&editor.snapshot().unwrap()), ask(&unedited));
         assert_eq!(got.generation, expected.generation, "{folder:?}");
+    }
+}
+
+#[test]
+fn a_key_is_read_back_whatever_a_tokenizer_leaves_of_its_subject() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wise-model/tests/tiny/llama");
+    let model = load(&tiny);
+    let reader = KeyReader::new(&model, &["Who sings?".to_owned()]).unwrap();
+    for (prompt, subject) in [("Who is A?", 7..8), ("Who is \u{3b1}?", 7..9)] {
+        let key = reader.key(&model, prompt, Some(subject)).unwrap();
+        let read = Key::all_from_bytes(&key.to_bytes());
+        assert_eq!(read, Ok(vec![key]), "{prompt}");
     }
 }

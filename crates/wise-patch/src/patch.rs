@@ -134,7 +134,11 @@ impl Patch {
 
     /// The manifest and the tensors, by name.
     fn contents(&self) -> Result<(String, Vec<Named>), String> {
-        let manifest = serde_json::to_string(&self.manifest).map_err(|e| e.to_string())?;
+        let manifest = Manifest {
+            schema: self.manifest.schema.max(SCHEMA),
+            ..self.manifest.clone()
+        };
+        let manifest = serde_json::to_string(&manifest).map_err(|e| e.to_string())?;
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         let f32s = |name: String, numbers: &[f32]| (name, Dtype::F32, bytes(numbers));
         let halves = |name: String, numbers: &[f32]| (name, Dtype::BF16, upper_halves(numbers));

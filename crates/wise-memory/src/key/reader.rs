@@ -152,6 +152,12 @@ impl KeyReader {
     ) -> Result<Key, Error> {
         let (words, place) = words(model, prompt, subject.unwrap_or(0..prompt.len()))?;
         let states = hidden(model, &[words], LAYER)?.remove(0);
+        // A tokenizer that has no token for any of the subject's characters leaves nothing of it.
+        let place = if place.is_empty() {
+            0..states.len()
+        } else {
+            place
+        };
         let mut subject = Vec::new();
         let mut others = Vec::new();
         for (index, state) in states.iter().enumerate() {
