@@ -65,6 +65,24 @@ fn asked(bench: &Bench, patch: &str, question: &str) -> (Value, Value) {
 }
 
 #[test]
+fn a_patch_written_edit_by_edit_is_that_of_its_editor() {
+    let bench = Bench::new();
+    let again = facts(1).replace("Land", "Sea");
+    patched(&bench, &(facts(5) + &again), "facts.wise");
+    let folder = bench.path("model");
+    let device = wise_model::DeviceName::Cpu.open().unwrap();
+    let files = wise_model::ModelFiles {
+        converted: None,
+        ..wise_model::open(folder.to_str().unwrap(), &mut |_| {}).unwrap()
+    };
+    let model = wise_model::Model::load(files, &device, &mut |_| {}).unwrap();
+    let mut patch = load(&bench, "facts.wise");
+    patch.manifest.model.name = model.name().to_owned();
+    let editor = patch.editor(model.into()).unwrap();
+    assert!(Patch::from_editor(&editor).unwrap() == patch);
+}
+
+#[test]
 fn what_differs_is_shown() {
     let bench = Bench::new();
     patched(&bench, &facts(3), "a.wise");

@@ -44,25 +44,6 @@ impl Patch {
     pub fn from_editor(editor: &Wise) -> Result<Self> {
         let (model, config) = (editor.model(), editor.config());
         let layer = config.layer_for(model);
-        let (mut shards, mut numbers) = (Vec::new(), Vec::new());
-        for (index, shard) in (0..).zip(editor.shards()) {
-            if shard.edits().is_empty() {
-                continue;
-            }
-            let ShardState {
-                mask,
-                edits,
-                values,
-                keys,
-            } = shard.state(model, config)?;
-            shards.push(Shard {
-                index,
-                mask,
-                min_activation: shard.memory().min_activation(),
-                edits,
-            });
-            numbers.push(Numbers { values, keys });
-        }
         let manifest = Manifest {
             schema: SCHEMA,
             tool: concat!("wise ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -82,15 +63,62 @@ impl Patch {
             dealt: editor.dealt(),
             undone: editor.undone().to_vec(),
             planned: editor.planned(),
-            shards,
+            shards: Vec::new(),
         };
-        let reader = editor.reader().state().clone();
-        Ok(Self {
+        let mut patch = Self {
             manifest,
-            reader,
-            numbers,
+            reader: editor.reader().state().clone(),
+            numbers: Vec::new(),
             signature: None,
-        })
+        };
+        for index in 0..editor.shards().len() {
+            patch.put_shard(editor, index)?;
+        }
+        Ok(patch)
+    }
+
+    /// Takes up an edit that the editor has just made; no shard but the one that holds it may have changed since this
+    /// patch was the editor's.
+    ///
+    /// # Errors
+    /// As [`Self::from_editor`].
+    pub fn take_up(&mut self, editor: &Wise, id: usize) -> Result<()> {
+        let holds = |shard: &wise_edit::Shard| shard.edits().iter().any(|e| e.id == id);
+        if let Some(index) = editor.shards().iter().position(holds) {
+            self.put_shard(editor, index)?;
+        }
+        self.manifest.dealt = editor.dealt();
+        self.manifest.planned = editor.planned();
+        Ok(())
+    }
+
+    fn put_shard(&mut self, editor: &Wise, index: usize) -> Result<()> {
+        let shard = &editor.shards()[index];
+        if shard.edits().is_empty() {
+            return Ok(());
+        }
+        let ShardState {
+            mask,
+            edits,
+            values,
+            keys,
+        } = shard.state(editor.model(), editor.config())?;
+        let min_activation = shard.memory().min_activation();
+        let shard = Shard {
+            index,
+            mask,
+            min_activation,
+            edits,
+        };
+        let (shards, numbers) = (&mut self.manifest.shards, Numbers { values, keys });
+        match shards.binary_search_by_key(&index, |shard| shard.index) {
+            Ok(at) => (shards[at], self.numbers[at]) = (shard, numbers),
+            Err(at) => {
+                shards.insert(at, shard);
+                self.numbers.insert(at, numbers);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the patch under `path`, replacing what is there only once everything is on disk. A signature is written

@@ -45,11 +45,13 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     editor.plan(&edits)?;
     let planned = editor.planned().len();
     let before = std::fs::read(&out).ok();
-    Patch::from_editor(&editor)?.save(&out)?;
+    let patch = Patch::from_editor(&editor)?;
+    patch.save(&out)?;
 
     let begun = Instant::now();
     let mut saving = Saving {
         out: &out,
+        patch,
         bar: EditBar::new(planned, editor.config().n_iter),
         done: Vec::with_capacity(planned),
         failed: None,
@@ -113,16 +115,18 @@ fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
 /// Saves the patch after every edit, so that whatever stops the next one loses only that.
 struct Saving<'a> {
     out: &'a Path,
+    patch: Patch,
     bar: EditBar,
     done: Vec<Done>,
     failed: Option<Error>,
 }
 
 impl Saving<'_> {
-    fn save(&self, editor: &dyn Editor) -> Result<()> {
+    fn save(&mut self, editor: &dyn Editor, id: usize) -> Result<()> {
         let editor: &dyn Any = editor;
         if let Some(editor) = editor.downcast_ref::<Wise>() {
-            Patch::from_editor(editor)?.save(self.out)?;
+            self.patch.take_up(editor, id)?;
+            self.patch.save(self.out)?;
         }
         Ok(())
     }
@@ -134,7 +138,7 @@ impl Watch for Saving<'_> {
     }
 
     fn made(&mut self, made: Made<'_>) -> ControlFlow<()> {
-        if let Err(error) = self.save(made.editor) {
+        if let Err(error) = self.save(made.editor, made.applied.id) {
             self.failed.get_or_insert(error);
             return ControlFlow::Break(());
         }
