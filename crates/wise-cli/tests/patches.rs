@@ -83,6 +83,39 @@ fn a_patch_written_edit_by_edit_is_that_of_its_editor() {
 }
 
 #[test]
+fn a_patch_that_no_editor_writes_is_refused() {
+    type Change = fn(&mut wise_patch::Manifest);
+    let bench = Bench::new();
+    patched(&bench, &facts(3), "facts.wise");
+    let changes: [(Change, &str); 5] = [
+        (|manifest| manifest.config.save_freq = 0, "save_freq"),
+        (
+            |manifest| manifest.shards[1].index = 2,
+            "a shard 2, expected less than 2",
+        ),
+        (
+            |manifest| manifest.shards.swap(0, 1),
+            "order of their indices",
+        ),
+        (|manifest| manifest.shards[0].edits[0].id = 2, "given twice"),
+        (
+            |manifest| manifest.undone.push(usize::MAX),
+            "expected at most",
+        ),
+    ];
+    for (change, said) in changes {
+        let mut patch = load(&bench, "facts.wise");
+        change(&mut patch.manifest);
+        patch.save(&bench.path("bad.wise")).unwrap();
+        let stack = ["stack", "bad.wise", "bad.wise", "--out", "all.wise"];
+        fails(
+            &mut self::patch(&bench, &stack),
+            &["bad.wise is not a valid patch", said],
+        );
+    }
+}
+
+#[test]
 fn what_differs_is_shown() {
     let bench = Bench::new();
     patched(&bench, &facts(3), "a.wise");

@@ -9,6 +9,8 @@ use wise_edit::{AppliedEdit, MaskSeed, Planned, WiseConfig};
 pub const SCHEMA: u32 = 6;
 /// The oldest schema this version reads.
 pub(crate) const OLDEST: u32 = 5;
+/// Ids and places past this are nobody's: a program that counts on from them must not run out of numbers.
+const MOST: usize = 1 << 40;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +78,41 @@ pub struct Shard {
 }
 
 impl Manifest {
+    /// Whether settings, ids and places are ones that an editor gives.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.config.check().map_err(|e| e.to_string())?;
+        let places = self.dealt.div_ceil(self.config.save_freq);
+        let used = self.shards.iter().map(|shard| shard.index);
+        let mut used = used.chain(self.planned.iter().map(|planned| planned.shard));
+        if let Some(index) = used.find(|&index| index >= places) {
+            return Err(format!(
+                "it has a shard {index}, expected less than {places}"
+            ));
+        }
+        if !self.shards.is_sorted_by(|a, b| a.index < b.index) {
+            return Err("its shards are not in the order of their indices".to_owned());
+        }
+        let made = self.shards.iter().flat_map(|shard| &shard.edits);
+        let made = made.map(|applied| applied.id);
+        let planned = self.planned.iter().map(|planned| planned.id);
+        let mut ids: Vec<usize> = made.chain(planned).chain(self.undone.clone()).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        match (ids.first(), ids.last()) {
+            (Some(0), _) => Err("it has an edit 0, expected ids from 1".to_owned()),
+            (_, Some(&last)) if last > MOST => {
+                Err(format!("it has an edit {last}, expected at most {MOST}"))
+            }
+            _ if self.dealt > MOST => Err(format!(
+                "it has {} places, expected at most {MOST}",
+                self.dealt
+            )),
+            _ if ids.len() < count => Err("an id of its edits is given twice".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// Every edit with the shard that holds it, by id.
     pub fn edits(&self) -> Vec<(&Shard, &AppliedEdit)> {
         let mut edits: Vec<(&Shard, &AppliedEdit)> = Vec::new();

@@ -236,6 +236,7 @@ impl Patch {
         let signature = read_signature(&tensors, checksums).map_err(&malformed)?;
         let manifest: Manifest =
             serde_json::from_str(manifest).map_err(|e| malformed(e.to_string()))?;
+        manifest.check().map_err(&malformed)?;
         let numbers = (0..manifest.shards.len())
             .map(|i| Numbers::read(&tensors, i, &manifest).map_err(&malformed))
             .collect::<Result<_>>()?;

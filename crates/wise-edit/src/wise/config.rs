@@ -381,6 +381,21 @@ impl WiseConfig {
         for limit in [&mut self.router_gradient, &mut self.norm_constraint] {
             *limit = limit.filter(|&limit| limit != f64::INFINITY);
         }
+        self.check()?;
+        let needs_eos = self.target_eos || self.compat.is_easyedit();
+        if needs_eos && model.eos().is_empty() {
+            return Err(Error::NoEos {
+                model: model.name().to_owned(),
+            });
+        }
+        Ok(self)
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::Hyperparameter`].
+    pub fn check(&self) -> Result<()> {
         let positive = [
             ("edit_lr", self.edit_lr),
             ("act_ratio", self.act_ratio),
@@ -417,12 +432,6 @@ impl WiseConfig {
         for beta in self.adam_betas {
             require("adam_betas", beta, (0.0..1.0).contains(&beta), "0 to 1")?;
         }
-        let needs_eos = self.target_eos || self.compat.is_easyedit();
-        if needs_eos && model.eos().is_empty() {
-            return Err(Error::NoEos {
-                model: model.name().to_owned(),
-            });
-        }
         let holds = !self.replay || self.route_by == RouteBy::Activation;
         require("replay", true, holds, "false, where route_by is keys")?;
         let counts = [
@@ -446,6 +455,6 @@ impl WiseConfig {
             let expected = "independent, where shards are not merged";
             require("mask_overlap", "disjoint", false, expected)?;
         }
-        Ok(self)
+        Ok(())
     }
 }
