@@ -141,6 +141,12 @@ pub struct EditArgs {
     /// Make the edits that an interrupted run has left in --patch
     #[arg(long, requires = "patch", conflicts_with_all = ["edits", "prompt"])]
     pub resume: bool,
+    /// Who asks for these edits, for whoever reads the patch
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    pub by: Option<String>,
+    /// Why, or from which source
+    #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
+    pub note: Option<String>,
     /// The patch to write [default: that of --patch]
     #[arg(long, value_name = "FILE", required_unless_present = "patch")]
     pub out: Option<PathBuf>,

@@ -79,7 +79,53 @@ fn a_patch_written_edit_by_edit_is_that_of_its_editor() {
     let mut patch = load(&bench, "facts.wise");
     patch.manifest.model.name = model.name().to_owned();
     let editor = patch.editor(model.into()).unwrap();
-    assert!(Patch::from_editor(&editor).unwrap() == patch);
+    let whole = Patch::from_editor(&editor).unwrap();
+    assert!(whole.with_provenance(patch.manifest.provenance.clone()) == patch);
+}
+
+#[test]
+fn who_asked_for_an_edit_and_when_stays_with_it() {
+    let bench = Bench::new();
+    let one = |target: &str, said: &[&str]| {
+        let mut edit = bench.edit(&["--prompt", "a", "--target", target]);
+        edit.args(said).assert().success();
+    };
+    one(
+        "b",
+        &["--out", "a.wise", "--by", "Ada", "--note", "the gazette"],
+    );
+    one("c", &["--out", "b.wise"]);
+    let shown = |patch: &str, id: &str| {
+        let shown = data(self::patch(&bench, &["show", patch, id]));
+        ["when", "by", "note"].map(|key| shown[key].clone())
+    };
+    let ada = json!(["2025-11-25T21:16:00Z", "Ada", "the gazette"]);
+    assert_eq!(json!(shown("a.wise", "1")), ada);
+    assert_eq!(
+        json!(shown("b.wise", "1")),
+        json!(["2025-11-25T21:16:00Z", null, null])
+    );
+
+    let more = [
+        "--prompt", "d", "--target", "e", "--patch", "a.wise", "--by", "Bob",
+    ];
+    bench.wise("edit", &more).assert().success();
+    assert_eq!(json!(shown("a.wise", "1")), ada);
+    assert_eq!(shown("a.wise", "2")[1], json!("Bob"));
+    let stack = [
+        "stack",
+        "b.wise",
+        "a.wise",
+        "--on-conflict",
+        "last",
+        "--out",
+        "all.wise",
+    ];
+    patch(&bench, &stack).assert().success();
+    assert_eq!(json!(shown("all.wise", "2")), ada);
+    let undo = ["undo", "--model", "model", "a.wise", "2"];
+    patch(&bench, &undo).assert().success();
+    assert_eq!(load(&bench, "a.wise").manifest.provenance.len(), 1);
 }
 
 #[test]

@@ -32,7 +32,7 @@ mod tensors;
 
 pub use diff::{Difference, Setting};
 pub use error::{Error, Result};
-pub use manifest::{Manifest, ModelIdentity, SCHEMA, Shard, Site};
+pub use manifest::{Manifest, ModelIdentity, Provenance, SCHEMA, Shard, Site};
 pub use patch::Patch;
 pub use relations::{relations_from_bytes, save_relations};
 pub use signature::{PublicKey, SecretKey};

@@ -1,6 +1,6 @@
 //! What a patch says about itself.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use wise_edit::{AppliedEdit, MaskSeed, Planned, WiseConfig};
@@ -38,8 +38,25 @@ pub struct Manifest {
     /// Edits that were asked for and are not made yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<Planned>,
+    /// Where edits come from, by their ids; those that nobody said anything of are not in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provenance: BTreeMap<usize, Provenance>,
     /// Side memories, oldest first.
     pub shards: Vec<Shard>,
+}
+
+/// Where an edit comes from. No editor sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// When it was asked for, such as `2026-11-25T21:16:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What else there is to say, such as a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Which model a patch belongs to.

@@ -1,5 +1,6 @@
 //! The patch file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use wise_model::{Config, Model, replace_file};
 
 use crate::checksums::{self, CHECKSUMS};
 use crate::compact::is_bf16;
-use crate::manifest::{Manifest, ModelIdentity, OLDEST, SCHEMA, Shard, Site};
+use crate::manifest::{Manifest, ModelIdentity, OLDEST, Provenance, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
 use crate::signature::{PublicKey, SIGNATURE, SecretKey, Signature};
 use crate::tensors::{Named, data, file, read, read_any, read_upper_halves, upper_halves};
@@ -63,6 +64,7 @@ impl Patch {
             dealt: editor.dealt(),
             undone: editor.undone().to_vec(),
             planned: editor.planned(),
+            provenance: BTreeMap::new(),
             shards: Vec::new(),
         };
         let mut patch = Self {
@@ -75,6 +77,16 @@ impl Patch {
             patch.put_shard(editor, index)?;
         }
         Ok(patch)
+    }
+
+    /// The same, where it says of its edits where they come from.
+    pub fn with_provenance(mut self, provenance: BTreeMap<usize, Provenance>) -> Self {
+        let undone = &self.manifest.undone;
+        let held = provenance
+            .into_iter()
+            .filter(|(id, _)| !undone.contains(id));
+        self.manifest.provenance = held.collect();
+        self
     }
 
     /// Takes up an edit that the editor has just made; no shard but the one that holds it may have changed since this

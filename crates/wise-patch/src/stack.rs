@@ -90,7 +90,8 @@ impl Patch {
             let kept = shard.edits.iter().map(|applied| keep(applied.edit.fact()));
             let kept: Vec<bool> = kept.collect();
             let lost = shard.edits.iter().zip(&kept).filter(|(_, kept)| !**kept);
-            let lost = lost.map(|(applied, _)| applied.id);
+            let lost: Vec<usize> = lost.map(|(applied, _)| applied.id).collect();
+            self.manifest.provenance.retain(|id, _| !lost.contains(id));
             self.manifest.undone.extend(lost);
             let mut of_edits = kept.iter();
             shard.edits.retain(|_| of_edits.next() == Some(&true));
@@ -132,6 +133,9 @@ impl Patch {
         own.dealt = shards * own.config.save_freq + theirs.dealt;
         own.undone
             .extend(theirs.undone.iter().map(|id| id + last_id));
+        let provenance = theirs.provenance.into_iter();
+        own.provenance
+            .extend(provenance.map(|(id, said)| (id + last_id, said)));
         own.shards.extend(theirs.shards);
         self.numbers.extend(other.numbers);
     }

@@ -1,14 +1,15 @@
 //! `wise edit`: corrects facts and saves them as a patch.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use wise_edit::{AppliedEdit, Edit, EditProgress, Editor, Made, Watch, Wise};
 use wise_model::replace_file;
-use wise_patch::Patch;
+use wise_patch::{Patch, Provenance};
 
 use crate::args::EditArgs;
 use crate::command::{self, editor};
@@ -41,11 +42,15 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let out = args.out.as_ref().or(args.patch.as_ref());
     let out = out.cloned().unwrap_or_default();
     let _lock = command::lock(&out)?;
-    let mut editor = opened(args, &out)?;
+    let (mut editor, mut provenance) = opened(args, &out)?;
+    let before_these: Vec<usize> = editor.planned().iter().map(|p| p.id).collect();
     editor.plan(&edits)?;
+    let asked_for = editor.planned().into_iter().map(|planned| planned.id);
+    let new = asked_for.filter(|id| !before_these.contains(id));
+    provenance.extend(new.map(|id| (id, said_of(args))));
     let planned = editor.planned().len();
     let before = std::fs::read(&out).ok();
-    let patch = Patch::from_editor(&editor)?;
+    let patch = Patch::from_editor(&editor)?.with_provenance(provenance);
     patch.save(&out)?;
 
     let begun = Instant::now();
@@ -94,7 +99,7 @@ fn put_back(out: &Path, before: Option<Vec<u8>>) -> Result<()> {
 }
 
 /// A new editor, or that of the patch to go on with.
-fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
+fn opened(args: &EditArgs, out: &Path) -> Result<(Wise, BTreeMap<usize, Provenance>)> {
     if let Some(path) = &args.patch {
         let patch = Patch::load(path)?;
         let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
@@ -103,13 +108,29 @@ fn opened(args: &EditArgs, out: &Path) -> Result<Wise> {
             return Err(Error::Unfinished { path, ids });
         }
         command::check_out(out, args.force || out == path)?;
-        return Ok(patch.editor(command::open_model(&args.model)?)?);
+        let editor = patch.editor(command::open_model(&args.model)?)?;
+        return Ok((editor, patch.manifest.provenance));
     }
     let hyperparameters = config::resolve(&args.config, &args.model.model)?;
     let negatives = config::negatives(&args.config, &hyperparameters)?;
     command::check_out(out, args.force)?;
     let model = command::open_model(&args.model)?;
-    editor::wise(model, hyperparameters, negatives, &args.config)
+    let editor = editor::wise(model, hyperparameters, negatives, &args.config)?;
+    Ok((editor, BTreeMap::new()))
+}
+
+/// Where the edits of this run come from. `SOURCE_DATE_EPOCH` stands for the time where a patch shall be the same byte for
+/// byte whenever it is made (reproducible-builds.org).
+fn said_of(args: &EditArgs) -> Provenance {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let given =
+        given.and_then(|seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds.parse().ok()?)));
+    let when = given.unwrap_or_else(SystemTime::now);
+    Provenance {
+        when: Some(humantime::format_rfc3339_seconds(when).to_string()),
+        by: args.by.clone(),
+        note: args.note.clone(),
+    }
 }
 
 /// Saves the patch after every edit, so that whatever stops the next one loses only that.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use wise_edit::{AppliedEdit, MaskSeed, Planned};
-use wise_patch::Patch;
+use wise_patch::{Patch, Provenance};
 
 use crate::args::PatchCommand;
 use crate::command::size;
@@ -27,6 +27,8 @@ struct Held<'a> {
     superseded: bool,
     shard: usize,
     mask: MaskSeed,
+    #[serde(flatten)]
+    provenance: Provenance,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,11 +124,15 @@ fn in_full(held: &Held<'_>) -> String {
     let superseded = if held.superseded { "yes" } else { "no" };
     let supersedes = held.applied.supersedes;
     let MaskSeed { seed, ratio, part } = held.mask;
+    let Provenance { when, by, note } = &held.provenance;
     let lines = [
         ("edit", id.to_string()),
         ("prompt", edit.prompt.clone()),
         ("target", edit.target.clone()),
         ("subject", edit.subject.clone().unwrap_or_else(none)),
+        ("when", when.clone().unwrap_or_else(none)),
+        ("by", by.clone().unwrap_or_else(none)),
+        ("note", note.clone().unwrap_or_else(none)),
         (
             "supersedes",
             supersedes.map_or_else(none, |id| id.to_string()),
@@ -145,6 +151,7 @@ fn in_full(held: &Held<'_>) -> String {
 
 fn held(patch: &Patch) -> Vec<Held<'_>> {
     let superseded = patch.manifest.superseded();
+    let said = &patch.manifest.provenance;
     let edits = patch.manifest.edits().into_iter();
     edits
         .map(|(shard, applied)| Held {
@@ -152,6 +159,7 @@ fn held(patch: &Patch) -> Vec<Held<'_>> {
             superseded: superseded.contains(&applied.id),
             shard: shard.index,
             mask: shard.mask,
+            provenance: said.get(&applied.id).cloned().unwrap_or_default(),
         })
         .collect()
 }

@@ -44,7 +44,8 @@ pub fn run(args: &PatchUndoArgs, output: Output) -> Result<()> {
     let outcome = editor.undo(&args.ids, &mut anew);
     anew.bar.finish();
     outcome?;
-    Patch::from_editor(&editor)?.save(out)?;
+    let undone = Patch::from_editor(&editor)?.with_provenance(patch.manifest.provenance);
+    undone.save(out)?;
     let undone = Undone {
         patch: out.display().to_string(),
         taken_back: args.ids.clone(),
