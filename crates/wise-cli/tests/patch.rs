@@ -5,8 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, facts, fails, wise};
-use serde_json::Value;
+use common::{Bench, data, facts, fails};
 use wise_patch::Patch;
 
 /// A patch of `count` facts, two to a shard.
@@ -24,24 +23,10 @@ fn edit(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
     command
 }
 
-fn patch(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
-    let mut command = wise();
-    command
-        .current_dir(bench.folder.path())
-        .arg("patch")
-        .args(args);
-    command
-}
-
 fn undo(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
-    let mut command = patch(bench, &["undo", "--model", "model"]);
+    let mut command = bench.patch(&["undo", "--model", "model"]);
     command.args(args);
     command
-}
-
-fn data(command: &mut assert_cmd::Command) -> Value {
-    let assert = command.arg("--json").assert().success();
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
 }
 
 /// A tensor's bytes.
@@ -62,7 +47,7 @@ fn edits_are_listed_and_shown_without_a_model() {
         .success();
     fs::remove_dir_all(bench.path("model")).unwrap();
 
-    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    let listed = data(&mut bench.patch(&["list", "facts.wise"]));
     let edits = listed["edits"].as_array().unwrap();
     let shards: Vec<_> = edits.iter().map(|edit| edit["shard"].as_u64()).collect();
     assert_eq!(shards, [Some(0), Some(0), Some(1), Some(0)]);
@@ -76,7 +61,7 @@ fn edits_are_listed_and_shown_without_a_model() {
         fs::metadata(bench.path("facts.wise")).unwrap().len()
     );
 
-    let shown = data(&mut patch(&bench, &["show", "facts.wise", "4"]));
+    let shown = data(&mut bench.patch(&["show", "facts.wise", "4"]));
     assert_eq!(
         (
             &shown["subject"],
@@ -86,7 +71,7 @@ fn edits_are_listed_and_shown_without_a_model() {
         (&"town 0".into(), &1.into(), &3.into())
     );
     assert!(shown["mask"]["seed"].is_u64() && shown["mask"]["ratio"].is_f64());
-    let mut unknown = patch(&bench, &["show", "facts.wise", "9"]);
+    let mut unknown = bench.patch(&["show", "facts.wise", "9"]);
     fails(&mut unknown, &["no edit 9", "1 to 4", "hint: "]);
 }
 
@@ -114,7 +99,7 @@ fn a_flipped_byte_is_found() {
     let (from, _) = metadata.info("shard.0.values").unwrap().data_offsets;
     bytes[header + from] ^= 1;
     fs::write(&damaged, bytes).unwrap();
-    let mut verify = patch(&bench, &["verify", "damaged.wise"]);
+    let mut verify = bench.patch(&["verify", "damaged.wise"]);
     fails(&mut verify, &["tensor shard.0.values is damaged", "hint: "]);
 
     let text = b"Where is town 0?";
@@ -122,7 +107,7 @@ fn a_flipped_byte_is_found() {
     let mut bytes = whole;
     bytes[at] = b'T';
     fs::write(&damaged, bytes).unwrap();
-    let mut verify = patch(&bench, &["verify", "damaged.wise"]);
+    let mut verify = bench.patch(&["verify", "damaged.wise"]);
     fails(&mut verify, &["manifest is damaged"]);
 }
 
@@ -131,14 +116,14 @@ fn a_patch_is_verified_with_its_model_and_refused_from_a_newer_version() {
     let bench = Bench::new();
     patched(&bench, 1, "facts.wise");
     let verify = ["verify", "facts.wise", "--model", "model"];
-    assert_eq!(data(&mut patch(&bench, &verify))["edits"], 1);
+    assert_eq!(data(&mut bench.patch(&verify))["edits"], 1);
     bench.write("model/model.safetensors", common::weights(0.9));
-    fails(&mut patch(&bench, &verify), &["made for model"]);
+    fails(&mut bench.patch(&verify), &["made for model"]);
 
     let mut newer = Patch::load(&bench.path("facts.wise")).unwrap();
     newer.manifest.schema += 1;
     newer.save(&bench.path("newer.wise")).unwrap();
-    let mut verify = patch(&bench, &["verify", "newer.wise"]);
+    let mut verify = bench.patch(&["verify", "newer.wise"]);
     fails(&mut verify, &["a newer version", "hint: update wise"]);
 }
 
@@ -203,7 +188,7 @@ fn an_earlier_edit_holds_again() {
     let edits = ["--edits", "facts.jsonl", "--out", "facts.wise"];
     edit(&bench, &edits).assert().success();
     undo(&bench, &["facts.wise", "2"]).assert().success();
-    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    let listed = data(&mut bench.patch(&["list", "facts.wise"]));
     assert_eq!(listed["edits"][0]["superseded"], false);
     patched(&bench, 1, "first.wise");
     let (first, undone) = (bench.path("first.wise"), bench.path("facts.wise"));
@@ -224,7 +209,7 @@ fn an_unknown_edit_leaves_the_patch_and_all_edits_leave_an_empty_one() {
     undo(&bench, &["facts.wise", "1", "2", "3"])
         .assert()
         .success();
-    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    let listed = data(&mut bench.patch(&["list", "facts.wise"]));
     assert_eq!(listed["edits"].as_array().unwrap().len(), 0);
     let ask = [
         "--patch",
@@ -263,7 +248,7 @@ fn an_id_is_never_given_twice() {
     undo(&bench, &["facts.wise", "3"]).assert().success();
     let one = ["--prompt", "a", "--target", "b", "--patch", "facts.wise"];
     bench.wise("edit", &one).assert().success();
-    let listed = data(&mut patch(&bench, &["list", "facts.wise"]));
+    let listed = data(&mut bench.patch(&["list", "facts.wise"]));
     assert_eq!(listed["edits"][2]["id"], 4);
     assert_eq!(listed["edits"][2]["shard"], 1);
 }

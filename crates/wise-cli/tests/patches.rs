@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, facts, fails, wise};
+use common::{Bench, data, facts, fails};
 use serde_json::{Value, json};
 use wise_patch::Patch;
 
@@ -28,20 +28,6 @@ fn patched(bench: &Bench, facts: &str, out: &str) {
         out,
     ];
     bench.wise("edit", &edit).assert().success();
-}
-
-fn patch(bench: &Bench, args: &[&str]) -> assert_cmd::Command {
-    let mut command = wise();
-    command
-        .current_dir(bench.folder.path())
-        .arg("patch")
-        .args(args);
-    command
-}
-
-fn data(mut command: assert_cmd::Command) -> Value {
-    let assert = command.arg("--json").assert().success();
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
 }
 
 fn load(bench: &Bench, name: &str) -> Patch {
@@ -96,7 +82,7 @@ fn who_asked_for_an_edit_and_when_stays_with_it() {
     );
     one("c", &["--out", "b.wise"]);
     let shown = |patch: &str, id: &str| {
-        let shown = data(self::patch(&bench, &["show", patch, id]));
+        let shown = data(&mut bench.patch(&["show", patch, id]));
         ["when", "by", "note"].map(|key| shown[key].clone())
     };
     let ada = json!(["2025-11-25T21:16:00Z", "Ada", "the gazette"]);
@@ -121,10 +107,10 @@ fn who_asked_for_an_edit_and_when_stays_with_it() {
         "--out",
         "all.wise",
     ];
-    patch(&bench, &stack).assert().success();
+    bench.patch(&stack).assert().success();
     assert_eq!(json!(shown("all.wise", "2")), ada);
     let undo = ["undo", "--model", "model", "a.wise", "2"];
-    patch(&bench, &undo).assert().success();
+    bench.patch(&undo).assert().success();
     assert_eq!(load(&bench, "a.wise").manifest.provenance.len(), 1);
 }
 
@@ -155,7 +141,7 @@ fn a_patch_that_no_editor_writes_is_refused() {
         patch.save(&bench.path("bad.wise")).unwrap();
         let stack = ["stack", "bad.wise", "bad.wise", "--out", "all.wise"];
         fails(
-            &mut self::patch(&bench, &stack),
+            &mut bench.patch(&stack),
             &["bad.wise is not a valid patch", said],
         );
     }
@@ -167,7 +153,7 @@ fn what_differs_is_shown() {
     patched(&bench, &facts(3), "a.wise");
     let others = facts(2).replace("Land 1", "Sea 1") + &facts(5)[facts(4).len()..];
     patched(&bench, &others, "b.wise");
-    let difference = data(patch(&bench, &["diff", "a.wise", "b.wise"]));
+    let difference = data(&mut bench.patch(&["diff", "a.wise", "b.wise"]));
     let prompts = |edits: &Value| -> Vec<String> {
         let edits = edits.as_array().unwrap().iter();
         edits
@@ -189,7 +175,7 @@ fn what_differs_is_shown() {
     );
     assert_eq!(difference["settings"], json!([]));
 
-    let itself = data(patch(&bench, &["diff", "a.wise", "a.wise"]));
+    let itself = data(&mut bench.patch(&["diff", "a.wise", "a.wise"]));
     assert_eq!(
         (&itself["same"], &itself["shards"]),
         (&json!(3), &json!([]))
@@ -202,10 +188,7 @@ fn stacked_patches_answer_as_each_does() {
     patched(&bench, &facts(3), "a.wise");
     let theirs = facts(5).replace("town", "isle");
     patched(&bench, &theirs, "b.wise");
-    let stacked = data(patch(
-        &bench,
-        &["stack", "a.wise", "b.wise", "--out", "all.wise"],
-    ));
+    let stacked = data(&mut bench.patch(&["stack", "a.wise", "b.wise", "--out", "all.wise"]));
     assert_eq!(
         (&stacked["edits"], &stacked["shards"]),
         (&json!(8), &json!(5))
@@ -231,7 +214,7 @@ fn stacked_patches_answer_as_each_does() {
         "--out",
         "less.wise",
     ];
-    patch(&bench, &undo).assert().success();
+    bench.patch(&undo).assert().success();
     let (all, less) = (
         load(&bench, "all.wise").manifest,
         load(&bench, "less.wise").manifest,
@@ -254,7 +237,7 @@ fn patches_that_disagree_are_stacked_on_request() {
     patched(&bench, &facts(2).replace("Land 1", "Sea 1"), "b.wise");
     let stack = ["stack", "a.wise", "b.wise", "--out", "all.wise"];
     fails(
-        &mut patch(&bench, &stack),
+        &mut bench.patch(&stack),
         &[
             "disagree on \"Where is town 1?\"",
             "\"Sea 1\" in patch 2",
@@ -266,7 +249,7 @@ fn patches_that_disagree_are_stacked_on_request() {
     for (whose, own) in [("first", "a.wise"), ("last", "b.wise")] {
         let mut stack = stack.to_vec();
         stack.extend(["--force", "--on-conflict", whose]);
-        let stacked = data(patch(&bench, &stack));
+        let stacked = data(&mut bench.patch(&stack));
         // On town 0 they agree.
         assert_eq!(
             (&stacked["edits"], &stacked["left_out"]),
@@ -289,14 +272,14 @@ fn patches_of_other_models_and_settings_are_not_stacked() {
     bench.edit(&edit).assert().success();
     let stack = ["stack", "a.wise", "b.wise", "--out", "all.wise"];
     fails(
-        &mut patch(&bench, &stack),
+        &mut bench.patch(&stack),
         &["save_freq 50, expected 2", "hint: "],
     );
     bench.write("model/model.safetensors", common::weights(0.9));
     patched(&bench, &facts(1).replace("town", "isle"), "c.wise");
     let stack = ["stack", "a.wise", "c.wise", "--out", "all.wise"];
     fails(
-        &mut patch(&bench, &stack),
+        &mut bench.patch(&stack),
         &["patch 2 differs from the first: model_id"],
     );
 }
@@ -305,10 +288,7 @@ fn patches_of_other_models_and_settings_are_not_stacked() {
 fn closed_shards_are_rounded_to_half_their_bytes() {
     let bench = Bench::new();
     patched(&bench, &facts(3), "facts.wise");
-    let compacted = data(patch(
-        &bench,
-        &["compact", "facts.wise", "--out", "small.wise"],
-    ));
+    let compacted = data(&mut bench.patch(&["compact", "facts.wise", "--out", "small.wise"]));
     assert_eq!(compacted["shards"], 1);
     let bytes = |name: &str, tensor: &str| {
         let file = fs::read(bench.path(name)).unwrap();
@@ -331,7 +311,7 @@ fn closed_shards_are_rounded_to_half_their_bytes() {
     assert_eq!(load(&bench, "older.wise").manifest.schema, 6);
 
     // Rounding once is rounding for good.
-    let again = data(patch(&bench, &["compact", "small.wise"]));
+    let again = data(&mut bench.patch(&["compact", "small.wise"]));
     assert_eq!(
         (&again["shards"], &again["bytes"]),
         (&json!(0), &compacted["bytes"])
@@ -347,13 +327,14 @@ fn a_signature_vouches_for_all_of_a_patch() {
     bench.write("public.pem", PUBLIC);
     let verify = ["verify", "facts.wise", "--key", "public.pem"];
     fails(
-        &mut patch(&bench, &verify),
+        &mut bench.patch(&verify),
         &["signed by nobody, expected ed25519:19bf44096984"],
     );
-    patch(&bench, &["sign", "facts.wise", "--key", "private.pem"])
+    bench
+        .patch(&["sign", "facts.wise", "--key", "private.pem"])
         .assert()
         .success();
-    let signed_by = data(patch(&bench, &verify))["signed_by"].clone();
+    let signed_by = data(&mut bench.patch(&verify))["signed_by"].clone();
     assert!(
         signed_by
             .as_str()
@@ -367,9 +348,9 @@ fn a_signature_vouches_for_all_of_a_patch() {
     );
     let mut other = verify;
     other[3] = key.to_str().unwrap();
-    patch(&bench, &other).assert().code(1);
+    bench.patch(&other).assert().code(1);
     fails(
-        &mut patch(&bench, &["sign", "facts.wise", "--key", "public.pem"]),
+        &mut bench.patch(&["sign", "facts.wise", "--key", "public.pem"]),
         &["public.pem does not hold a private Ed25519 key", "hint: "],
     );
 
@@ -388,7 +369,7 @@ fn a_signature_vouches_for_all_of_a_patch() {
     let mut changed = load(&bench, "facts.wise");
     changed.manifest.shards[0].edits[0].edit.target = "Sea".to_owned();
     changed.save(&path).unwrap();
-    fails(&mut patch(&bench, &verify), &["signed by nobody"]);
+    fails(&mut bench.patch(&verify), &["signed by nobody"]);
 }
 
 /// A file size limit stands in for a full disk: the write fails half-way, as it would there.

@@ -43,11 +43,9 @@ pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let out = out.cloned().unwrap_or_default();
     let _lock = command::lock(&out)?;
     let (mut editor, mut provenance) = opened(args, &out)?;
-    let before_these: Vec<usize> = editor.planned().iter().map(|p| p.id).collect();
-    editor.plan(&edits)?;
-    let asked_for = editor.planned().into_iter().map(|planned| planned.id);
-    let new = asked_for.filter(|id| !before_these.contains(id));
-    provenance.extend(new.map(|id| (id, said_of(args))));
+    let said = said_of(args);
+    let ids = editor.plan(&edits)?;
+    provenance.extend(ids.map(|id| (id, said.clone())));
     let planned = editor.planned().len();
     let before = std::fs::read(&out).ok();
     let patch = Patch::from_editor(&editor)?.with_provenance(provenance);

@@ -16,7 +16,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_model::{Model, Placement, remove_unfinished};
+use wise_model::{Model, Placement, folder_of, remove_unfinished};
 
 use crate::args::ModelArgs;
 use crate::error::{Error, Result};
@@ -41,11 +41,7 @@ pub fn check_out(path: &Path, force: bool) -> Result<()> {
     if path.exists() && !force {
         return Err(Error::Exists(path.to_owned()));
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::write(path, e))?;
+    tempfile::NamedTempFile::new_in(folder_of(path)).map_err(|e| Error::write(path, e))?;
     Ok(())
 }
 

@@ -37,6 +37,12 @@ pub fn fails(command: &mut Command, said: &[&str]) {
     }
 }
 
+/// What a command prints as data.
+pub fn data(command: &mut Command) -> Value {
+    let assert = command.arg("--json").assert().success();
+    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+}
+
 /// A folder with a tiny model in `model/`.
 pub struct Bench {
     pub folder: TempDir,
@@ -76,6 +82,13 @@ impl Bench {
         wise.current_dir(self.folder.path())
             .args([command, "--model", "model"])
             .args(args);
+        wise
+    }
+
+    /// `wise patch ARGS`.
+    pub fn patch(&self, args: &[&str]) -> Command {
+        let mut wise = wise();
+        wise.current_dir(self.folder.path()).arg("patch").args(args);
         wise
     }
 

@@ -363,7 +363,7 @@ impl Editor for Wise {
         for part in parts {
             self.restore(&part)?;
         }
-        let made: Vec<usize> = self.history().iter().map(|applied| applied.id).collect();
+        let made = self.made();
         requests.retain(|(_, request)| !made.contains(&request.id));
         self.train(requests, stream.len(), watch)
     }

@@ -1,6 +1,7 @@
 //! Edits that were asked for and are not made yet.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +21,12 @@ pub struct Planned {
 }
 
 impl Wise {
-    /// Takes edits in without making them: each gets its id and its place.
+    /// Takes edits in without making them: each gets its place, and an id of those returned.
     ///
     /// # Errors
     /// If a shard cannot be opened.
-    pub fn plan(&mut self, edits: &[Edit]) -> Result<()> {
-        self.deal(edits).map(drop)
+    pub fn plan(&mut self, edits: &[Edit]) -> Result<Range<usize>> {
+        self.deal(edits)
     }
 
     /// The edits that were planned, or failed, and are not made yet, by id.
@@ -46,9 +47,8 @@ impl Wise {
     /// # Errors
     /// If an edit is not usable or its training fails; those reported to `watch` before hold, the others stay planned.
     pub fn make_planned(&mut self, watch: &mut dyn Watch) -> Result<()> {
-        let made = self.made();
-        let open = self.stream.keys().filter(|id| !made.contains(id));
-        let requests = self.requests(open.copied().collect::<Vec<_>>());
+        let planned = self.planned().into_iter().map(|planned| planned.id);
+        let requests = self.requests(planned);
         let edits = requests.len();
         self.train(requests, edits, watch)
     }

@@ -8,7 +8,7 @@ use super::dequant::Format;
 use super::names::hugging_face;
 use super::reader::{Header, TensorInfo};
 use super::{is_gguf, malformed};
-use crate::atomic::temporary_file;
+use crate::atomic::replace_with;
 use crate::source::huggingface::Replaced;
 use crate::source::locate;
 use crate::source::map::{io_error, map};
@@ -65,32 +65,25 @@ fn write(
         offset += len.next_multiple_of(header.alignment);
     }
 
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = temporary_file(folder)?;
-    let mut writer = BufWriter::new(&mut file);
-    writer.write_all(&bytes[..header.tensors_at])?;
-    writer.write_all(&entries)?;
-    pad(&mut writer, header.tensors_at + entries.len(), header)?;
-    for tensor in &header.tensors {
-        let len = if let Some(values) = values(tensor) {
-            for value in values {
-                writer.write_all(&value.to_le_bytes())?;
-            }
-            size_of_val(values)
-        } else {
-            writer.write_all(&bytes[tensor.start..][..tensor.len])?;
-            tensor.len
-        };
-        pad(&mut writer, len, header)?;
-    }
-    writer.flush()?;
-    drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(out).map_err(|e| e.error)?;
-    Ok(())
+    replace_with(out, |file| {
+        let mut writer = BufWriter::new(file);
+        writer.write_all(&bytes[..header.tensors_at])?;
+        writer.write_all(&entries)?;
+        pad(&mut writer, header.tensors_at + entries.len(), header)?;
+        for tensor in &header.tensors {
+            let len = if let Some(values) = values(tensor) {
+                for value in values {
+                    writer.write_all(&value.to_le_bytes())?;
+                }
+                size_of_val(values)
+            } else {
+                writer.write_all(&bytes[tensor.start..][..tensor.len])?;
+                tensor.len
+            };
+            pad(&mut writer, len, header)?;
+        }
+        writer.flush()
+    })
 }
 
 /// What the header says about a tensor.

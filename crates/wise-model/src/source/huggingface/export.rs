@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::config::layer_types;
 use super::held::is_from_one;
+use crate::atomic::folder_of;
 use crate::source::map::io_error;
 use crate::source::report::unsupported;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
@@ -100,14 +101,10 @@ pub(super) fn whole_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>
         path: folder.to_owned(),
         source,
     };
-    let parent = match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     if folder.exists() {
         return Err(io(std::io::ErrorKind::AlreadyExists.into()));
     }
-    let beside = tempfile::TempDir::new_in(parent).map_err(io)?;
+    let beside = tempfile::TempDir::new_in(folder_of(folder)).map_err(io)?;
     // Unlike the temporary folder around it, one that others may read.
     let whole = beside.path().join("whole");
     std::fs::create_dir(&whole).map_err(io)?;
