@@ -248,6 +248,57 @@ fn every_editor_runs_goes_on_and_refuses_what_is_not_its_own() {
 }
 
 #[test]
+fn an_oracle_sends_each_question_to_the_memory_of_its_edit() {
+    let bench = bench();
+    // No text fits that well, so the router itself sends everything to the main memory.
+    let never = "n_iter = 3\nsave_freq = 2\nsubject_fit = 1.0\n";
+    bench.write("quick.toml", never);
+    let route = |run: &str, record: usize, asked: &str| {
+        let records = metrics(&bench, run)["records"].clone();
+        records[record]["after"]["answers"][asked]["route"]["memory"].clone()
+    };
+    eval(&bench, "routed", &["-n", "3"]).assert().success();
+    assert_eq!(route("routed", 2, "generation.edit"), Value::Null);
+    let oracle = ["-n", "3", "--oracle-router"];
+    eval(&bench, "oracle", &oracle).assert().success();
+    for (record, memory) in [(0, 0), (1, 0), (2, 1)] {
+        for asked in ["generation.edit", "generation.rephrase"] {
+            assert_eq!(route("oracle", record, asked), memory);
+        }
+    }
+    let report = metrics(&bench, "oracle");
+    assert_eq!(report["oracle_router"], true);
+    let scores = report["records"][0]["after"]["scores"].as_object().unwrap();
+    assert!(!scores.keys().any(|name| name.contains("locality")));
+    let another = ["-n", "3", "--resume"];
+    refused(
+        &mut eval(&bench, "oracle", &another),
+        &["its plan.oracle_router is true, asked for"],
+    );
+    let rival = ["--editor", "grace", "--oracle-router"];
+    refused(
+        &mut eval(&bench, "new", &rival),
+        &["--oracle-router means nothing to --editor grace"],
+    );
+}
+
+#[test]
+fn a_run_goes_on_in_its_own_precision() {
+    let bench = bench();
+    eval(&bench, "run", &["-n", "2"]).assert().success();
+    assert_eq!(metrics(&bench, "run")["model"]["precision"], "f32");
+    let rounded = ["-n", "2", "--precision", "bf16"];
+    let mut resumed = eval(&bench, "run", &rounded);
+    let differs = "its model.precision is \"f32\", asked for \"bf16\"";
+    refused(resumed.arg("--resume"), &[differs]);
+    let mut other = eval(&bench, "new", &rounded);
+    refused(
+        other.args(["--baseline", "run"]),
+        &["asked another model or in another way"],
+    );
+}
+
+#[test]
 fn an_order_is_another_stream_of_the_same_records() {
     let bench = bench();
     eval(&bench, "a", &["--order", "1"]).assert().success();

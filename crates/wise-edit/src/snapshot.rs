@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use wise_memory::{Considered, Query, Reading, Recall, Route, Unedited};
+use wise_memory::{Considered, Oracle, Query, Reading, Recall, Route, Unedited};
 use wise_model::{
     EditSite, GenerateOptions, Generation, Message, Model, Overlay, Prompt, PromptFormat, Row,
 };
@@ -84,6 +84,21 @@ impl Snapshot {
     pub fn with_format(mut self, format: PromptFormat) -> Self {
         self.format = format;
         self
+    }
+
+    /// The same edits behind a router that knows which of them is asked about; none where no router decides or there is
+    /// no such edit.
+    pub fn oracle(&self, edit: usize) -> Option<Self> {
+        let oracle = Oracle {
+            layer: self.learnt.layer(),
+            edit,
+            known: self.learnt.known(edit)?,
+        };
+        Some(Self::new(
+            Arc::clone(&self.model),
+            Arc::new(oracle),
+            self.format,
+        ))
     }
 
     /// Answers a question; the route is decided from the question and holds for the whole answer.

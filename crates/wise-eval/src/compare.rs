@@ -203,6 +203,11 @@ fn flat_settings(report: &Report) -> BTreeMap<String, Value> {
             "model.sha256".to_owned(),
             report.model.sha256.clone().into(),
         ),
+        (
+            "model.precision".to_owned(),
+            report.model.precision.clone().into(),
+        ),
+        ("oracle_router".to_owned(), report.oracle_router.into()),
         ("editor".to_owned(), report.editor.clone().into()),
         ("edits".to_owned(), report.edits.into()),
         ("seed".to_owned(), report.seed.into()),

@@ -34,6 +34,7 @@
 //!     order: None,
 //!     protocols: Protocols::BOTH,
 //!     held_text: None,
+//!     oracle_router: false,
 //! };
 //! let folder = RunFolder { path: Path::new("report"), resume: false, baseline: None };
 //! let report = run(&mut editor, &records, &plan, folder, &mut |_| {})?;

@@ -73,7 +73,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wise_edit::Work;
-use wise_model::{Finish, PromptFormat, replace_file};
+use wise_model::{Finish, Precision, PromptFormat, replace_file};
 
 use crate::statistics::Interval;
 use crate::{Error, Format, Record, Result, RouteTaken};
@@ -107,6 +107,9 @@ pub struct Report {
     pub order: Option<u64>,
     /// How questions were put to the model.
     pub prompt_format: PromptFormat,
+    /// Whether an oracle stood in for the router at the end, see [`Plan::oracle_router`](crate::Plan::oracle_router).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oracle_router: bool,
     /// Every hyperparameter, as resolved for this model.
     pub config: serde_json::Value,
     /// Where the records come from.
@@ -124,6 +127,13 @@ pub struct ModelInfo {
     pub name: String,
     /// sha256 of its weight files.
     pub sha256: String,
+    /// What its own weights are held in.
+    #[serde(default = "f32_of_older_reports")]
+    pub precision: String,
+}
+
+fn f32_of_older_reports() -> String {
+    Precision::F32.to_string()
 }
 
 /// Where records come from.

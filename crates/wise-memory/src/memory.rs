@@ -106,6 +106,15 @@ impl Recall for Memories {
         self.side.iter().position(holds)
     }
 
+    fn known(&self, edit: usize) -> Option<Recalled> {
+        let route = Route {
+            memory: Some(self.memory_of(edit)?),
+            ..Route::UNROUTED
+        };
+        let overlay = self.overlay(&route);
+        Some(Recalled { overlay, route })
+    }
+
     fn routes_together(&self) -> bool {
         self.router.routes_together()
     }

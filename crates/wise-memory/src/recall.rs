@@ -117,9 +117,40 @@ pub trait Recall: Debug + Send + Sync {
     /// The side memory that holds an edit, by the edit's id.
     fn memory_of(&self, edit: usize) -> Option<usize>;
 
+    /// What a router that knows which edit is asked about would answer from; nothing where none decides.
+    fn known(&self, _edit: usize) -> Option<Recalled> {
+        None
+    }
+
     /// Whether the sequences that are asked together share one decision. Only ablations do.
     fn routes_together(&self) -> bool {
         false
+    }
+}
+
+/// A router that was told which edit is asked about: one memory answers everything. For ablations, as an upper bound
+/// of every router.
+#[derive(Debug, Clone)]
+pub struct Oracle {
+    /// Layer of the edit site.
+    pub layer: usize,
+    /// The edit that is asked about.
+    pub edit: usize,
+    /// What answers, see [`Recall::known`].
+    pub known: Recalled,
+}
+
+impl Recall for Oracle {
+    fn layer(&self) -> usize {
+        self.layer
+    }
+
+    fn recall(&self, _: &Model, _: &EditSite, queries: &[Query]) -> Vec<Recalled> {
+        vec![self.known.clone(); queries.len()]
+    }
+
+    fn memory_of(&self, edit: usize) -> Option<usize> {
+        self.known.route.memory.filter(|_| edit == self.edit)
     }
 }
 

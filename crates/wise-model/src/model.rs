@@ -39,6 +39,7 @@ pub struct Model {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) chat: Option<ChatTemplate>,
     decoder: Decoder,
+    precision: Precision,
     /// What the weights were rounded from; `None` if they were not.
     origin: Option<Mutex<Box<dyn TensorSource>>>,
 }
@@ -87,6 +88,7 @@ impl Model {
             tokenizer: files.tokenizer,
             chat,
             decoder,
+            precision,
             origin: (precision != Precision::F32).then(|| Mutex::new(files.tensors)),
         })
     }
@@ -99,6 +101,11 @@ impl Model {
     /// sha256 of the weight files, in hexadecimal. Two files can hold the same model: see [`Self::id`].
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// What the model's own weights are held in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The model's facts.

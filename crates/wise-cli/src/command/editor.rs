@@ -39,6 +39,7 @@ pub fn choose(args: &EvalArgs) -> Result<Chosen> {
         EditorName::Lora => Rival::Lora,
         EditorName::Retrieval => return choose_retrieval(args).map(Chosen::Retrieval),
     };
+    refuse(&[("--oracle-router", args.oracle_router)], rival.name())?;
     choose_rival(rival, args).map(Chosen::Rival)
 }
 
@@ -47,6 +48,7 @@ fn choose_retrieval(args: &EvalArgs) -> Result<RetrievalConfig> {
     let of_training = [
         ("--layer", given.layer.is_some()),
         ("--seed", given.seed.is_some()),
+        ("--oracle-router", args.oracle_router),
     ];
     refuse(&of_training, "retrieval")?;
     refuse_those_of_wise(given, "retrieval")?;

@@ -126,6 +126,7 @@ fn plan(args: &EvalArgs) -> Result<Plan> {
             generation: args.protocol != Protocol::TeacherForced,
         },
         held_text,
+        oracle_router: args.oracle_router,
     })
 }
 

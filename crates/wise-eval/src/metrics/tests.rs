@@ -14,12 +14,14 @@ pub(crate) fn report(edits: usize) -> Report {
         model: ModelInfo {
             name: "smollm2".to_owned(),
             sha256: "ab".repeat(32),
+            precision: "f32".to_owned(),
         },
         editor: "wise".to_owned(),
         edits,
         seed: 0,
         order: None,
         prompt_format: PromptFormat::Raw,
+        oracle_router: false,
         config: json!({"edit_lr": 0.03, "act_margin": [20.0, 30.0, 10.0], "layer": null}),
         data: Data {
             path: "zsre.jsonl".to_owned(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use wise_model::Precision;
 
 use super::Number;
 use crate::compare::flatten;
@@ -39,6 +40,7 @@ pub(super) fn facts(report: &Report) -> Vec<Number> {
     let (model, data) = (&report.model, &report.data);
     vec![
         Number::new("Model", model.name.clone(), &digest(&model.sha256)),
+        Number::new("Precision", model.precision.clone(), ""),
         Number::new("Editor", report.editor.clone(), ""),
         Number::new("Edits", report.edits.to_string(), &sequence),
         Number::new("Data set", data.path.clone(), &digest(&data.sha256)),
@@ -76,6 +78,12 @@ pub(super) fn command(report: &Report) -> String {
     }
     if let Some(seed) = report.order {
         options.push(format!("--order {seed}"));
+    }
+    if report.model.precision != Precision::F32.to_string() {
+        options.push(format!("--precision {}", report.model.precision));
+    }
+    if report.oracle_router {
+        options.push("--oracle-router".to_owned());
     }
     options.push("--config config.toml --out run".to_owned());
     format!("wise eval {}", options.join(" \\\n    "))

@@ -102,11 +102,25 @@ pub(crate) fn measure_edit(
         target: record.target.clone(),
         ..Record::default()
     };
-    let mut measured = measure(snapshot, &[(&bare, None)], protocols)?;
-    Ok(measured
-        .pop()
-        .map(|(measured, _)| measured)
-        .unwrap_or_default())
+    measure_edited(snapshot, &bare, protocols)
+}
+
+/// Scores what a record asks about its edit, not what it asks about anything else.
+///
+/// # Errors
+/// If a text does not fit the model's context.
+pub(crate) fn measure_edited(
+    snapshot: &Snapshot,
+    record: &Record,
+    protocols: Protocols,
+) -> Result<Measured> {
+    let record = Record {
+        locality: Vec::new(),
+        ..record.clone()
+    };
+    let measured = measure(snapshot, &[(&record, None)], protocols)?;
+    let scores = measured.into_iter().next().map(|(scores, _)| scores);
+    Ok(scores.unwrap_or_default())
 }
 
 /// What a prompt is to its record.

@@ -240,6 +240,7 @@ fn baselines_of(other: &Path, identity: &Identity) -> Result<Vec<Baseline>> {
         read_json(&other.join(RUN_FILE))?.ok_or_else(|| Error::NoRun(other.to_owned()))?;
     let format = |identity: &Identity| identity.config.get("prompt_format").cloned();
     let same = run.model.sha256 == identity.model.sha256
+        && run.model.precision == identity.model.precision
         && run.plan.protocols == identity.plan.protocols
         && format(&run) == format(identity);
     if !same {

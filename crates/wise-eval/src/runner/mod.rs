@@ -22,7 +22,7 @@ use self::folder::Folder;
 use self::in_order::in_order;
 use crate::metrics::{Data, Drift, Measured, ModelInfo, RUN_FILE, Report};
 use crate::protocol::drift::{self, OfWindow};
-use crate::protocol::{Reference, ToScore, measure};
+use crate::protocol::{Reference, ToScore, measure, measure_edited};
 use crate::{Error, Protocols, Record, Result};
 
 /// What a run is about; it is written down when the run begins, and a run goes on only with the same.
@@ -36,6 +36,10 @@ pub struct Plan {
     pub protocols: Protocols,
     /// Text whose perplexity is taken before and after the edits, and how many windows of it.
     pub held_text: Option<HeldText>,
+    /// Whether, once all edits are made, each question about an edit goes to the memory that holds it
+    /// ([`Snapshot::oracle`]): what is lost then is lost by the memory, not by the router. Locality is not asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oracle_router: bool,
 }
 
 /// Ordinary text, see [`drift`].
@@ -134,6 +138,7 @@ pub fn run(
         model: ModelInfo {
             name: model.name().to_owned(),
             sha256: model.sha256().to_owned(),
+            precision: model.precision().to_string(),
         },
         editor: editor.name().to_owned(),
         config: editor.hyperparameters()?,
@@ -236,16 +241,22 @@ fn after(
         let counts: Vec<usize> = (chunk.clone())
             .filter(|&index| superseded_by[index].is_none())
             .collect();
-        let asked: Vec<ToScore<'_>> = counts
-            .iter()
-            .map(|&index| (&records[index], Some(&baselines[index].reference)))
-            .collect();
+        let scores: Vec<Measured> = if plan.oracle_router {
+            let by_oracle = |&index: &usize| {
+                let oracle = snapshot.oracle(index + 1).ok_or(Error::NoRouter)?;
+                measure_edited(&oracle, &records[index], plan.protocols)
+            };
+            counts.iter().map(by_oracle).collect::<Result<_>>()?
+        } else {
+            let asked = counts
+                .iter()
+                .map(|&index| (&records[index], Some(&baselines[index].reference)));
+            let asked: Vec<ToScore<'_>> = asked.collect();
+            let measured = measure(snapshot, &asked, plan.protocols)?;
+            measured.into_iter().map(|(scores, _)| scores).collect()
+        };
         let mut measured = vec![Measured::default(); chunk.len()];
-        for (index, (scores, _)) in
-            counts
-                .into_iter()
-                .zip(measure(snapshot, &asked, plan.protocols)?)
-        {
+        for (index, scores) in counts.into_iter().zip(scores) {
             measured[index - chunk.start] = scores;
         }
         Ok(measured)

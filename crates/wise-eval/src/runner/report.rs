@@ -67,6 +67,7 @@ pub(super) fn assemble(
         seed: editor.seed(),
         order: identity.plan.order,
         prompt_format: editor.format(),
+        oracle_router: identity.plan.oracle_router,
         config: identity.config,
         data: identity.plan.data,
         summary,

@@ -1,11 +1,20 @@
 //! The command line.
 
+mod eval;
+mod patch;
+
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use wise_edit::Compatibility;
 use wise_eval::Format;
 use wise_model::{DeviceNames, Precision, PromptFormat};
+
+pub use self::eval::{CompareArgs, EditorName, EvalArgs, Protocol, ReportArgs};
+pub use self::patch::{
+    ConflictPolicy, PatchCommand, PatchCompactArgs, PatchDiffArgs, PatchSignArgs, PatchStackArgs,
+    PatchUndoArgs, PatchVerifyArgs,
+};
 
 /// Correct single facts in a language model, one after another, without retraining it.
 ///
@@ -155,158 +164,6 @@ pub struct EditArgs {
     pub force: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum PatchCommand {
-    /// List the edits of a patch
-    ///
-    /// A line per edit: id, shard, prompt and target, and whether a later edit of the same prompt took its place. Needs no
-    /// model. With --json, everything that the patch says about its edits.
-    List(PatchFileArgs),
-    /// Show one edit of a patch in full
-    Show(PatchShowArgs),
-    /// Check that a patch is whole, with --model that it was made for that model, with --key who signed it
-    ///
-    /// Every byte is covered by a checksum; what is damaged is named.
-    Verify(PatchVerifyArgs),
-    /// Sign a patch, so that others can check whom it is from
-    ///
-    /// The signature (Ed25519) is in the patch and covers all of it; any change takes it away.
-    Sign(PatchSignArgs),
-    /// Take edits back, as if they had never been made
-    ///
-    /// The shards that hold them are trained anew with the edits they keep; all others stay as they are. An edit whose place
-    /// was taken by one of them holds again. Ids are never given twice. A patch may end up with no edits.
-    Undo(PatchUndoArgs),
-    /// Show what differs between two patches: edits, targets, settings, values
-    Diff(PatchDiffArgs),
-    /// Put patches of several authors on the same model together
-    ///
-    /// Nothing is trained: their side memories stand side by side. Where two give a prompt different targets, nothing is
-    /// written unless --on-conflict says whose holds.
-    Stack(PatchStackArgs),
-    /// Round the values of closed shards to bf16, half the bytes
-    ///
-    /// A shard that is still being filled stays as it is. An undo trains its shard anew, in f32.
-    Compact(PatchCompactArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct PatchFileArgs {
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct PatchShowArgs {
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-    /// Id of the edit, as `wise patch list` says
-    #[arg(value_name = "ID")]
-    pub id: usize,
-}
-
-#[derive(Debug, Args)]
-pub struct PatchVerifyArgs {
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-    #[arg(
-        long,
-        help = "Model it should belong to: smollm2, gemma3-270m, hf:owner/name[@revision], a Hugging Face folder or a .gguf file",
-        value_name = "MODEL"
-    )]
-    pub model: Option<String>,
-    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
-    #[arg(long, default_value_t, value_name = "DEVICE")]
-    pub device: DeviceNames,
-    /// Public key, in PEM, that it should be signed with
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    openssl genpkey -algorithm ed25519 -out private.pem\n  \
-    openssl pkey -in private.pem -pubout -out public.pem\n  \
-    wise patch sign facts.wise --key private.pem\n  \
-    wise patch verify facts.wise --key public.pem")]
-pub struct PatchSignArgs {
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-    /// Private Ed25519 key in PEM
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct PatchDiffArgs {
-    /// The first patch, A
-    #[arg(value_name = "A")]
-    pub a: PathBuf,
-    /// The other, B
-    #[arg(value_name = "B")]
-    pub b: PathBuf,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    wise patch stack ours.wise theirs.wise --on-conflict last --out all.wise")]
-pub struct PatchStackArgs {
-    /// The patches
-    #[arg(required = true, num_args = 2.., value_name = "FILE")]
-    pub patches: Vec<PathBuf>,
-    /// Whose answer holds where patches give a prompt different targets
-    #[arg(long, value_enum, default_value_t = ConflictPolicy::Refuse, value_name = "WHOSE")]
-    pub on_conflict: ConflictPolicy,
-    /// The patch to write
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// Replace the patch if it exists
-    #[arg(long)]
-    pub force: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ConflictPolicy {
-    /// Nobody's: say what they disagree on and write nothing
-    Refuse,
-    /// That of the patch given first
-    First,
-    /// That of the patch given last
-    Last,
-}
-
-#[derive(Debug, Args)]
-pub struct PatchCompactArgs {
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-    /// Where to write the result, replacing what is there [default: the patch itself]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    wise patch list facts.wise\n  \
-    wise patch undo facts.wise 3 7")]
-pub struct PatchUndoArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// The patch
-    #[arg(value_name = "FILE")]
-    pub patch: PathBuf,
-    /// Ids of the edits, as `wise patch list` says
-    #[arg(required = true, value_name = "ID")]
-    pub ids: Vec<usize>,
-    /// Where to write the result, replacing what is there [default: the patch itself]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 pub struct RelationsArgs {
     #[command(flatten)]
@@ -408,101 +265,4 @@ pub struct AskArgs {
     /// The question, or several; with --json each gets a line of its own
     #[arg(required = true)]
     pub question: Vec<String>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct EvalArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Data set
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    /// Its format: zsre, counterfact, hallucination, temporal, qaedit or jsonl
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Format,
-    /// How many edits, from the start of the file [default: all]
-    #[arg(short, long = "edits", value_name = "N")]
-    pub n: Option<usize>,
-    /// What to score
-    #[arg(long, value_enum, default_value_t = Protocol::Both)]
-    pub protocol: Protocol,
-    /// Who edits
-    #[arg(long, value_enum, default_value_t = EditorName::Wise)]
-    pub editor: EditorName,
-    /// Shuffle the records by this seed [default: as in the file]
-    #[arg(long, value_name = "SEED")]
-    pub order: Option<u64>,
-    /// Do it N times, with the seeds and orders that follow --seed and --order, in folders run-0, run-1, .. of --out
-    #[arg(long, value_name = "N")]
-    pub repeat: Option<u64>,
-    /// Text file whose perplexity is taken before and after the edits
-    #[arg(long, value_name = "FILE")]
-    pub held_text: Option<PathBuf>,
-    /// Windows of 512 tokens to take of the held text, spread evenly
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    pub held_windows: usize,
-    /// Folder of the run: metrics.json and everything it needs to go on after an interruption
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Go on with the interrupted run in --out, or begin it
-    #[arg(long)]
-    pub resume: bool,
-    /// Take the unedited model's answers from this earlier run over the same records
-    #[arg(long, value_name = "RUN")]
-    pub baseline: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EditorName {
-    /// WISE: side memories behind a router
-    Wise,
-    /// Fine-tuning of one FFN matrix on the target
-    FtM,
-    /// Fine-tuning of one FFN matrix inside a small ball, from the last prompt token
-    FtL,
-    /// GRACE: a codebook of hidden states with deferral radii
-    Grace,
-    /// Low-rank additions to the attention, trained on continuously
-    Lora,
-    /// Nothing is edited: BM25 finds an edit, whose sentence is put in front of the question
-    Retrieval,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    wise eval --data zsre.jsonl --format zsre -n 100 --out runs/first\n  \
-    wise report runs/first && xdg-open runs/first/report.html")]
-pub struct ReportArgs {
-    /// Folder that `wise eval --out` wrote, or its metrics.json
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
-    /// The page to write, replacing what is there [default: report.html next to metrics.json]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    wise eval --data zsre.jsonl --format zsre -n 100 --out runs/wise\n  \
-    wise eval --data zsre.jsonl --format zsre -n 100 --compat paper --out runs/paper\n  \
-    wise compare runs/wise runs/paper")]
-pub struct CompareArgs {
-    /// The run to compare with: a folder that `wise eval --out` wrote, or its metrics.json
-    #[arg(value_name = "RUN_A")]
-    pub a: PathBuf,
-    /// The run to compare
-    #[arg(value_name = "RUN_B")]
-    pub b: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// Token accuracy while the true answer is fed in
-    TeacherForced,
-    /// Greedy generation with a natural stop
-    Generation,
-    /// Both, side by side
-    Both,
 }
