@@ -12,8 +12,15 @@ use wise_model::{GenerateOptions, Model, PromptFormat};
 use crate::outcome::{Outcome, differing, relative};
 use crate::{Pair, Result, Tolerance, within};
 
-/// Of each loss of the golden edit, relative.
-const LOSSES: Tolerance = [1e-2, 2e-1, 5e-2];
+/// Of each of the golden edit's first losses, relative.
+const FIRST_LOSSES: Tolerance = [1e-3, 1e-1, 1e-2];
+
+/// How many those are.
+const FIRST: usize = 3;
+
+/// Of each loss of the golden edit, relative. Its steps are so large that roundings of a narrow format grow threefold
+/// with each, on whatever device; there it only says that the edit does not run away.
+const LOSSES: Tolerance = [1e-2, 5e-1, 5e-1];
 
 /// Of the prompts.
 const ROUTES: Tolerance = [0.0, 1e-2, 5e-3];
@@ -142,12 +149,13 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
     let tolerance = |of: Tolerance| within(of, *precision);
     let (got, expected) = (trajectory(device)?, trajectory(cpu)?);
     let ratios: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a / b).collect();
-    let losses = relative(
-        "each loss of ten iterations of an edit",
-        &ratios,
-        &vec![1.0; expected.len()],
-        tolerance(LOSSES),
-    );
+    let losses = |check, count: usize, of| {
+        let ratios = &ratios[..count.min(ratios.len())];
+        relative(check, ratios, &vec![1.0; count], tolerance(of))
+    };
+    let count = expected.len();
+    let first_losses = losses("each of an edit's first losses", FIRST, FIRST_LOSSES);
+    let losses = losses("each loss of ten iterations of an edit", count, LOSSES);
     let (editor, states) = learnt(cpu)?;
     let recall = |model, retrieve| {
         let config = WiseConfig {
@@ -169,6 +177,7 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
         surprise(&recall(cpu, false)?)?,
     );
     Ok(vec![
+        first_losses,
         losses,
         differing(
             "which memory answers",

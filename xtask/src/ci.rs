@@ -8,7 +8,7 @@ use crate::{conformance, demo, guards, licences, test};
 
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     ("format", || run_command(&mut cargo("fmt --all --check"))),
     ("clippy", || {
         run_command(&mut cargo(
@@ -21,6 +21,13 @@ const STEPS: [Step; 13] = [
     ("tests", || test::run(&[])),
     ("conformance on software Vulkan", || {
         conformance::conformance(&["--device", "wgpu", "--prompts", "24"].map(str::to_owned))
+    }),
+    ("conformance across two devices", || {
+        conformance::conformance(&["--device", "cpu,wgpu", "--prompts", "8"].map(str::to_owned))
+    }),
+    ("conformance in half precision", || {
+        let half = ["--device", "wgpu", "--precision", "f16", "--prompts", "8"];
+        conformance::conformance(&half.map(str::to_owned))
     }),
     ("clippy with every device", || {
         let mut clippy = cargo(
