@@ -149,13 +149,16 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
     let tolerance = |of: Tolerance| within(of, *precision);
     let (got, expected) = (trajectory(device)?, trajectory(cpu)?);
     let ratios: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a / b).collect();
-    let losses = |check, count: usize, of| {
-        let ratios = &ratios[..count.min(ratios.len())];
-        relative(check, ratios, &vec![1.0; count], tolerance(of))
+    let losses = |check, first: usize, of| {
+        let ratios = &ratios[..first.min(ratios.len())];
+        relative(check, ratios, &vec![1.0; first], tolerance(of))
     };
-    let count = expected.len();
     let first_losses = losses("each of an edit's first losses", FIRST, FIRST_LOSSES);
-    let losses = losses("each loss of ten iterations of an edit", count, LOSSES);
+    let losses = losses(
+        "each loss of ten iterations of an edit",
+        expected.len(),
+        LOSSES,
+    );
     let (editor, states) = learnt(cpu)?;
     let recall = |model, retrieve| {
         let config = WiseConfig {

@@ -175,14 +175,26 @@ fn data_say_what_the_lost_router_costs() {
 }
 
 #[test]
-fn a_gguf_file_is_not_made_of_a_folder() {
-    let bench = Bench::new();
-    bench
-        .wise("export", &["--gguf", "out.gguf"])
-        .assert()
-        .code(1)
-        .stderr(contains("model is not a GGUF file").and(contains("hint: ")));
+fn a_gguf_file_is_made_of_a_folder_whose_tokenizer_has_a_name() {
+    let bench = patched(1);
+    let patch = ["--patch", "x.wise"];
+    let export = |args: &[&str]| bench.wise("export", &[&patch[..], args].concat()).assert();
+    let refused = export(&["--gguf", "out.gguf"]).code(1);
+    refused.stderr(contains("it cuts text in a way of its own, expected"));
     assert!(!bench.path("out.gguf").exists());
+
+    // It has no merges, so cutting words makes no difference.
+    let tokenizer = fs::read_to_string(bench.path("model/tokenizer.json")).unwrap();
+    let tokenizer = tokenizer.replace(r#""use_regex":false"#, r#""use_regex":true"#);
+    bench.write("model/tokenizer.json", tokenizer);
+    export(&["--gguf", "out.gguf"]).success();
+    export(&["--merged", "out"]).success();
+    for question in ["Where is town 0?", "Who is <|end|>?"] {
+        assert_eq!(
+            answer(&bench, &["--model", "out.gguf", question]),
+            answer(&bench, &["--model", "out", question])
+        );
+    }
 }
 
 #[test]

@@ -76,9 +76,6 @@ pub enum Error {
         /// How many it has; 0 if it is none of the model's.
         expected: usize,
     },
-    /// A GGUF file was to be made of something else.
-    #[error("{0} is not a GGUF file, expected one: a GGUF file is only made from another")]
-    NotGguf(String),
     /// The tokenizer could not be built or failed on a text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -191,9 +188,6 @@ impl Error {
             }
             Self::NoChatTemplate { .. } => "use --prompt-format raw",
             Self::TooLong { .. } => "shorten the text",
-            Self::NotGguf(_) => {
-                "write a Hugging Face folder and convert it with llama.cpp's convert_hf_to_gguf.py"
-            }
             Self::UnknownModel { .. } => "check the path, or try --model smollm2",
             Self::Fetch { .. } => "check the network connection and that `python3 -m pip` works",
             Self::HubNotCompiledIn(_) => "rebuild with --features hub, or give a local folder",

@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wise_model::{DeviceName, Error, Family, Model, ModelFiles, Overlay, Row, open, write_folder};
+use wise_model::{
+    DeviceName, Error, Family, Model, ModelFiles, Overlay, Replaced, Row, open, write_folder,
+    write_gguf,
+};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -135,5 +138,71 @@ fn a_folder_that_was_written_holds_the_same_model() {
             logits.into_data().iter::<f32>().collect::<Vec<_>>()
         };
         assert_eq!(logits(&copy), logits(&model));
+    }
+}
+
+#[test]
+fn a_gguf_file_made_of_a_folder_holds_the_same_model() {
+    const DOWN: &str = "model.layers.1.mlp.down_proj.weight";
+    for folder in folders() {
+        let copies = tempfile::tempdir().unwrap();
+        let source = copies.path().join("source");
+        std::fs::create_dir(&source).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(folder.join(file), source.join(file)).unwrap();
+        }
+        // These tokenizers cut no words, for which GGUF has no name; without merges it makes no difference.
+        let tokenizer = std::fs::read_to_string(folder.join("tokenizer.json")).unwrap();
+        let tokenizer = tokenizer.replace(r#""use_regex":false"#, r#""use_regex":true"#);
+        std::fs::write(source.join("tokenizer.json"), tokenizer).unwrap();
+
+        let config = std::fs::read_to_string(source.join("config.json")).unwrap();
+        // Two of these have settings that a GGUF file cannot say; real models have the usual ones.
+        let usual = config
+            .replace(r#"_attn_scalar": 5"#, r#"_attn_scalar": 8"#)
+            .replace(
+                r#"l_max_position_embeddings": 64"#,
+                r#"l_max_position_embeddings": 8192"#,
+            );
+        let name = source.to_str().unwrap();
+        let out = copies.path().join("out.gguf");
+        if usual != config {
+            let error = write_gguf(name, None, &out, &mut |_| {}).unwrap_err();
+            assert!(matches!(error, Error::UnsupportedConfig { .. }), "{error}");
+            std::fs::write(source.join("config.json"), usual).unwrap();
+        }
+
+        let mut own = files(&source);
+        let mut matrix = own.tensors.read(DOWN).unwrap();
+        matrix.reverse();
+        let replaced = Replaced {
+            name: DOWN,
+            values: &matrix,
+        };
+        let written = write_gguf(name, Some(replaced), &out, &mut |_| {});
+        if matches!(own.config.family, Family::Gpt2 | Family::GptJ) {
+            assert!(matches!(written, Err(Error::UnsupportedConfig { .. })));
+            assert!(!out.exists());
+            continue;
+        }
+        written.unwrap();
+        let mut made = files(&out);
+        if own.config.family == Family::Mistral {
+            own.config.family = Family::Llama;
+        }
+        assert_eq!((&made.config, &made.eos), (&own.config, &own.eos));
+        assert_eq!(made.tensors.names(), own.tensors.names());
+        for tensor in own.tensors.names() {
+            let expected = match tensor.as_str() {
+                DOWN => matrix.clone(),
+                _ => own.tensors.read(&tensor).unwrap(),
+            };
+            assert_eq!(made.tensors.read(&tensor).unwrap(), expected, "{tensor}");
+        }
+        let ids = |files: &ModelFiles| {
+            let encoding = files.tokenizer.encode("Who, and when?<|end|>", true);
+            encoding.unwrap().get_ids().to_vec()
+        };
+        assert_eq!(ids(&made), ids(&own));
     }
 }

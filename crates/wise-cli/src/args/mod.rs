@@ -210,7 +210,7 @@ pub struct ExportArgs {
     /// Rank of the adapter; what it keeps of the change is said [default: 64]
     #[arg(long, conflicts_with_all = ["base", "merged", "gguf"], value_name = "N")]
     pub rank: Option<usize>,
-    /// The GGUF file to write, from a model in a GGUF file; a merged matrix is in f32, all else as it was
+    /// The GGUF file to write; a merged matrix is in f32, all else as the model has it
     #[arg(long, group = "to", value_name = "FILE")]
     pub gguf: Option<PathBuf>,
     /// Replace the GGUF file if it exists

@@ -11,24 +11,48 @@ pub(super) fn undo_interleaving(
     rows: usize,
     rotary: usize,
 ) -> Vec<f32> {
-    let (columns, head_dim) = (values.len() / rows, rows / heads);
-    let mut out = Vec::with_capacity(values.len());
-    for row in 0..rows {
-        let (head, within) = (row / head_dim, row % head_dim);
-        let from = if within < rotary {
-            let (half, pair) = (within / (rotary / 2), within % (rotary / 2));
-            2 * pair + half
-        } else {
-            within
-        };
-        out.extend_from_slice(&values[(head * head_dim + from) * columns..][..columns]);
+    let columns = values.len() / rows;
+    let from = |row| interleaved_row(row, rows / heads, rotary) * columns;
+    (0..rows)
+        .flat_map(|row| &values[from(row)..][..columns])
+        .copied()
+        .collect()
+}
+
+/// The order that [`undo_interleaving`] undoes.
+pub(super) fn interleaved(values: &[f32], heads: usize, rows: usize, rotary: usize) -> Vec<f32> {
+    let columns = values.len() / rows;
+    let mut out = vec![0.0; values.len()];
+    for (row, values) in values.chunks_exact(columns).enumerate() {
+        let to = interleaved_row(row, rows / heads, rotary) * columns;
+        out[to..][..columns].copy_from_slice(values);
     }
     out
+}
+
+/// Where a row of the order of halves is in the interleaved order.
+fn interleaved_row(row: usize, head_dim: usize, rotary: usize) -> usize {
+    let within = row % head_dim;
+    if within >= rotary {
+        return row;
+    }
+    let (half, pair) = (within / (rotary / 2), within % (rotary / 2));
+    row - within + 2 * pair + half
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interleaving_is_undone() {
+        let rows: Vec<f32> = (0..48u8).map(f32::from).collect();
+        for (heads, rows_in_all, rotary) in [(2, 12, 4), (3, 24, 8), (1, 4, 4)] {
+            let there = interleaved(&rows, heads, rows_in_all, rotary);
+            assert_ne!(there, rows);
+            assert_eq!(undo_interleaving(&there, heads, rows_in_all, rotary), rows);
+        }
+    }
 
     #[test]
     fn interleaved_rows_become_two_halves() {

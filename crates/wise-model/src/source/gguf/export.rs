@@ -1,25 +1,36 @@
-//! A GGUF file made from another.
+//! A model as a GGUF file: a copy of one, or made of a Hugging Face folder.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use half::{bf16, f16};
+use wise_tensor::Precision;
+
 use super::config::config;
 use super::dequant::Format;
-use super::names::hugging_face;
-use super::reader::{Header, TensorInfo};
-use super::{is_gguf, malformed};
+use super::described::described;
+use super::encode::{VERSION, encoded, entry};
+use super::names::{hugging_face, llama_cpp, rotary_heads, turns_neighbours};
+use super::reader::{Header, MAGIC, TensorInfo};
+use super::rope::divisors;
+use super::{ROPE_FREQS, is_gguf, malformed};
 use crate::atomic::replace_with;
-use crate::source::huggingface::Replaced;
-use crate::source::locate;
+use crate::source::huggingface::{self, Replaced};
 use crate::source::map::{io_error, map};
-use crate::{Error, Family, Progress, Result};
+use crate::source::rotary::interleaved;
+use crate::source::{ModelFiles, expected_tensors, locate};
+use crate::{Error, Progress, Result};
 
-/// Writes a copy of the GGUF file that `name` stands for, whose metadata and tensors are the original's byte for byte;
-/// of the tensors one may be `replaced`, and is then in f32. Nothing is under `out` until all of it is there.
+/// Writes the model that `name` stands for as a GGUF file, of whose tensors one may be `replaced`, and is then in f32.
+/// Nothing is under `out` until all of it is there.
+///
+/// Of a GGUF file the metadata and the other tensors are the original's byte for byte. Of a folder every matrix is written
+/// in the format that it has there, and what is written is read again: it has to say the same.
 ///
 /// # Errors
-/// [`Error::NotGguf`] if `name` stands for something else, [`Error::Replaced`] if the replaced weight is none of the
-/// model's, has another size or is one whose rows GGUF orders in its own way, or [`Error::Io`].
+/// [`Error::Replaced`] if the replaced weight is none of the model's, has another size or is one of a GGUF file whose rows
+/// are ordered in their own way; [`Error::UnsupportedConfig`] or [`Error::Tokenizer`] if a folder holds a model that a
+/// GGUF file cannot be made of; or [`Error::Io`].
 pub fn write_gguf(
     name: &str,
     replaced: Option<Replaced<'_>>,
@@ -27,80 +38,169 @@ pub fn write_gguf(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
     let path = locate(name, progress)?;
-    if path.is_dir() || !is_gguf(&path)? {
-        return Err(Error::NotGguf(name.to_owned()));
+    if path.is_dir() {
+        let files = huggingface::open(name, &path, progress)?;
+        return make(files, replaced, out, progress);
     }
-    let bytes = map(&path)?;
-    let header = Header::parse(&bytes).map_err(|detail| malformed(&path, detail))?;
-    let family = config(&header)?.family;
-    if let Some(replaced) = replaced {
-        let own = |tensor: &&TensorInfo| hugging_face(&tensor.name, family) == replaced.name;
-        let own = header.tensors.iter().find(own);
-        let plain = own.filter(|_| super::rotary_heads(replaced.name, 1, 1).is_none());
-        replaced.check(plain.map(|tensor| tensor.shape.as_slice()))?;
+    if !is_gguf(&path)? {
+        return Err(Error::UnknownModel {
+            got: name.to_owned(),
+        });
     }
-    let replaced = replaced.map(|replaced| (replaced, family));
-    write(&bytes, &header, replaced, out).map_err(io_error("write", out))
+    copy(&path, replaced, out)
 }
 
-fn write(
-    bytes: &[u8],
-    header: &Header,
-    replaced: Option<(Replaced<'_>, Family)>,
-    out: &Path,
-) -> io::Result<()> {
-    let values = |tensor: &TensorInfo| {
-        replaced
-            .filter(|(replaced, family)| hugging_face(&tensor.name, *family) == replaced.name)
-            .map(|(replaced, _)| replaced.values)
+fn copy(path: &Path, replaced: Option<Replaced<'_>>, out: &Path) -> Result<()> {
+    let bytes = map(path)?;
+    let header = Header::parse(&bytes).map_err(|detail| malformed(path, detail))?;
+    let family = config(&header)?.family;
+    let is_replaced = |tensor: &TensorInfo| {
+        replaced.filter(|replaced| hugging_face(&tensor.name, family) == replaced.name)
     };
-    let mut entries = Vec::new();
-    let mut offset = 0;
-    for tensor in &header.tensors {
-        let (format, len) = match values(tensor) {
-            Some(values) => (Format::F32, size_of_val(values)),
-            None => (tensor.format, tensor.len),
-        };
-        entries.extend(entry(tensor, format, offset));
-        offset += len.next_multiple_of(header.alignment);
+    if let Some(replaced) = replaced {
+        let own = header.tensors.iter().find(|t| is_replaced(t).is_some());
+        let plain = own.filter(|_| rotary_heads(replaced.name, 1, 1).is_none());
+        replaced.check(plain.map(|tensor| tensor.shape.as_slice()))?;
     }
-
-    replace_with(out, |file| {
-        let mut writer = BufWriter::new(file);
-        writer.write_all(&bytes[..header.tensors_at])?;
-        writer.write_all(&entries)?;
-        pad(&mut writer, header.tensors_at + entries.len(), header)?;
-        for tensor in &header.tensors {
-            let len = if let Some(values) = values(tensor) {
-                for value in values {
-                    writer.write_all(&value.to_le_bytes())?;
-                }
-                size_of_val(values)
-            } else {
-                writer.write_all(&bytes[tensor.start..][..tensor.len])?;
-                tensor.len
-            };
-            pad(&mut writer, len, header)?;
+    let mut tensors = header.tensors.clone();
+    for tensor in &mut tensors {
+        if let Some(replaced) = is_replaced(tensor) {
+            (tensor.format, tensor.len) = (Format::F32, size_of_val(replaced.values));
         }
-        writer.flush()
+    }
+    let metadata = &bytes[..header.tensors_at];
+    write(metadata, &tensors, header.alignment, out, |index| {
+        let tensor = &header.tensors[index];
+        Ok(match is_replaced(tensor) {
+            Some(replaced) => in_format(replaced.values, Format::F32),
+            None => bytes[tensor.start..][..tensor.len].to_vec(),
+        })
     })
 }
 
-/// What the header says about a tensor.
-fn entry(tensor: &TensorInfo, format: Format, offset: usize) -> Vec<u8> {
-    let mut entry = (tensor.name.len() as u64).to_le_bytes().to_vec();
-    entry.extend(tensor.name.as_bytes());
-    entry.extend((tensor.shape.len() as u32).to_le_bytes());
-    for &size in tensor.shape.iter().rev() {
-        entry.extend((size as u64).to_le_bytes());
+fn make(
+    mut files: ModelFiles,
+    replaced: Option<Replaced<'_>>,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
+    let config = files.config.clone();
+    let names = expected_tensors(&config);
+    if let Some(replaced) = replaced {
+        let own = names.iter().find(|(name, _)| name == replaced.name);
+        replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
     }
-    entry.extend(format.ggml().to_le_bytes());
-    entry.extend((offset as u64).to_le_bytes());
-    entry
+    let is_replaced = |name: &str| replaced.filter(|replaced| replaced.name == name);
+    let mut tensors = Vec::new();
+    for (name, shape) in &names {
+        let format = match is_replaced(name) {
+            None if shape.len() > 1 => stored_format(&mut files, name)?,
+            // llama.cpp has norms and biases in f32.
+            _ => Format::F32,
+        };
+        tensors.push(TensorInfo::new(
+            llama_cpp(name, config.family),
+            shape,
+            format,
+        ));
+    }
+    let divisors = divisors(&config);
+    if !divisors.is_empty() {
+        tensors.push(TensorInfo::new(
+            ROPE_FREQS.to_owned(),
+            &[divisors.len()],
+            Format::F32,
+        ));
+    }
+    let header = described(&files, tensors)?;
+    let mut head = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
+    head.extend((header.tensors.len() as u64).to_le_bytes());
+    head.extend(encoded(&header.metadata));
+    write(&head, &header.tensors, header.alignment, out, |index| {
+        let Some((name, _)) = names.get(index) else {
+            return Ok(in_format(&divisors, Format::F32));
+        };
+        progress(Progress::Loading {
+            tensor: name,
+            done: index,
+            total: names.len(),
+        });
+        let values = match is_replaced(name) {
+            Some(replaced) => replaced.values.to_vec(),
+            None => files.tensors.read(name)?,
+        };
+        let heads = rotary_heads(name, config.heads, config.kv_heads);
+        let values = match heads.filter(|_| turns_neighbours(config.family)) {
+            Some(heads) => interleaved(&values, heads, heads * config.head_dim, config.head_dim),
+            None => values,
+        };
+        Ok(in_format(&values, header.tensors[index].format))
+    })
+}
+
+/// The format that a folder has a matrix in.
+fn stored_format(files: &mut ModelFiles, name: &str) -> Result<Format> {
+    let stored = files.tensors.stored(name)?;
+    Ok(match stored.map(|(precision, _)| precision) {
+        Some(Precision::Bf16) => Format::BF16,
+        Some(Precision::F16) => Format::F16,
+        Some(Precision::F32) | None => Format::F32,
+    })
+}
+
+/// The bytes of values in a format without blocks.
+fn in_format(values: &[f32], format: Format) -> Vec<u8> {
+    let values = values.iter();
+    match format {
+        Format::BF16 => values
+            .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
+            .collect(),
+        Format::F16 => values
+            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+            .collect(),
+        _ => values.flat_map(|v| v.to_le_bytes()).collect(),
+    }
+}
+
+/// Writes a file of a head, the entries of tensors, and what `data` says that each of them holds.
+fn write(
+    head: &[u8],
+    tensors: &[TensorInfo],
+    alignment: usize,
+    out: &Path,
+    mut data: impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let mut entries = Vec::new();
+    let mut offset = 0;
+    for tensor in tensors {
+        entries.extend(entry(tensor, offset));
+        offset += tensor.len.next_multiple_of(alignment);
+    }
+    // The closure can only say what the system said.
+    let mut failed = None;
+    let written = replace_with(out, |file| {
+        let mut writer = BufWriter::new(file);
+        writer.write_all(head)?;
+        writer.write_all(&entries)?;
+        pad(&mut writer, head.len() + entries.len(), alignment)?;
+        for index in 0..tensors.len() {
+            let bytes = data(index).map_err(|error| {
+                failed = Some(error);
+                io::Error::other("a tensor could not be read")
+            })?;
+            writer.write_all(&bytes)?;
+            pad(&mut writer, bytes.len(), alignment)?;
+        }
+        writer.flush()
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => written.map_err(io_error("write", out)),
+    }
 }
 
 /// Fills up with zeros behind what is `written`.
-fn pad(writer: &mut impl Write, written: usize, header: &Header) -> io::Result<()> {
-    let zeros = written.next_multiple_of(header.alignment) - written;
+fn pad(writer: &mut impl Write, written: usize, alignment: usize) -> io::Result<()> {
+    let zeros = written.next_multiple_of(alignment) - written;
     io::copy(&mut io::Read::take(io::repeat(0), zeros as u64), writer).map(drop)
 }

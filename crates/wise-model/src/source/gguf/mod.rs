@@ -8,6 +8,8 @@
 
 mod config;
 mod dequant;
+mod described;
+mod encode;
 mod export;
 mod names;
 mod reader;
@@ -24,13 +26,13 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 pub use self::export::write_gguf;
-use self::names::{hugging_face, rotary_heads};
+use self::names::{hugging_face, rotary_heads, turns_neighbours};
 use self::reader::{Header, MAGIC, TensorInfo, Value};
 use super::map::{file_name, io_error, map, sha256};
 use super::report::index_by_name;
 use super::rotary::undo_interleaving;
 use super::{ChatTemplateSource, ModelFiles, Report, TensorSource};
-use crate::{Config, Error, Family, Result};
+use crate::{Config, Error, Result};
 
 /// What each rotary frequency is divided by.
 const ROPE_FREQS: &str = "rope_freqs.weight";
@@ -130,10 +132,8 @@ impl GgufTensors {
             .map(|info| (hugging_face(&info.name, config.family), info));
         let mut tensors = index_by_name(named).map_err(|detail| malformed(path, detail))?;
         tensors.remove(ROPE_FREQS);
-        // The converter reorders rows for the architecture `llama` (which Mistral's files bear too), because llama.cpp
-        // turns neighbouring rows there; for the others it turns halves.
-        let interleaved = matches!(config.family, Family::Llama | Family::Mistral)
-            .then_some((config.heads, config.kv_heads));
+        let interleaved =
+            turns_neighbours(config.family).then_some((config.heads, config.kv_heads));
         Ok(Self {
             path: path.to_owned(),
             bytes,

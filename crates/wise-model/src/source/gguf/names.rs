@@ -1,4 +1,4 @@
-//! llama.cpp's names and row order, turned into Hugging Face's.
+//! llama.cpp's names and row order, turned into Hugging Face's and back.
 
 use crate::Family;
 use crate::config::Norms;
@@ -41,6 +41,31 @@ pub(super) fn hugging_face(name: &str, family: Family) -> String {
         "output.weight" => "lm_head.weight".to_owned(),
         _ => layer_name(name, family).unwrap_or_else(|| name.to_owned()),
     }
+}
+
+/// llama.cpp's name of a Hugging Face tensor; a name of another kind stays as it is.
+pub(super) fn llama_cpp(name: &str, family: Family) -> String {
+    match name {
+        "model.embed_tokens.weight" => "token_embd.weight".to_owned(),
+        "model.norm.weight" => "output_norm.weight".to_owned(),
+        "lm_head.weight" => "output.weight".to_owned(),
+        _ => {
+            let named = || {
+                let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+                let (part, kind) = rest.rsplit_once('.')?;
+                let mut parts = PARTS.iter().chain(network_norms(family.norms()));
+                let (part, _) = parts.find(|(_, hugging_face)| *hugging_face == part)?;
+                Some(format!("blk.{layer}.{part}.{kind}"))
+            };
+            named().unwrap_or_else(|| name.to_owned())
+        }
+    }
+}
+
+/// Whether llama.cpp turns neighbouring rows of a rotary projection, so that its converter reorders them: so for the
+/// architecture `llama`, which Mistral's files bear too. For the others it turns halves.
+pub(super) fn turns_neighbours(family: Family) -> bool {
+    matches!(family, Family::Llama | Family::Mistral)
 }
 
 fn layer_name(name: &str, family: Family) -> Option<String> {
@@ -103,12 +128,18 @@ mod tests {
         ];
         for (llama_cpp, expected) in pairs {
             assert_eq!(hugging_face(llama_cpp, Family::Llama), expected);
+            assert_eq!(super::llama_cpp(expected, Family::Llama), llama_cpp);
         }
     }
 
     #[test]
     fn the_norms_of_gemma_stand_elsewhere() {
-        let name = |part: &str| hugging_face(&format!("blk.1.{part}.weight"), Family::Gemma3);
+        let name = |part: &str| {
+            let theirs = format!("blk.1.{part}.weight");
+            let ours = hugging_face(&theirs, Family::Gemma3);
+            assert_eq!(llama_cpp(&ours, Family::Gemma3), theirs);
+            ours
+        };
         assert!(name("ffn_norm").ends_with(".pre_feedforward_layernorm.weight"));
         assert!(name("post_attention_norm").ends_with(".post_attention_layernorm.weight"));
         assert!(name("post_ffw_norm").ends_with(".post_feedforward_layernorm.weight"));

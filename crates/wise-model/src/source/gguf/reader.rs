@@ -12,7 +12,7 @@ use super::dequant::Format;
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 
 /// Bytes of data are aligned to this unless the metadata says otherwise.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// Arrays inside arrays are followed this far.
 const MAX_NESTING: usize = 4;
@@ -49,6 +49,19 @@ pub(super) struct TensorInfo {
     pub(super) start: usize,
     /// Bytes.
     pub(super) len: usize,
+}
+
+impl TensorInfo {
+    /// A tensor of a format without blocks that has no place yet.
+    pub(super) fn new(name: String, shape: &[usize], format: Format) -> Self {
+        Self {
+            name,
+            shape: shape.to_vec(),
+            format,
+            start: 0,
+            len: shape.iter().product::<usize>() * format.block_bytes(),
+        }
+    }
 }
 
 /// A parsed header, every tensor of which lies inside the file.

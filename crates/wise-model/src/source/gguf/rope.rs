@@ -29,6 +29,14 @@ pub(super) fn scaling(config: &Config, divisors: &[f32]) -> Result<Option<RopeSc
     }
 }
 
+/// What llama.cpp divides a model's frequencies by; nothing where a setting says it.
+pub(super) fn divisors(config: &Config) -> Vec<f32> {
+    match config.rope_scaling {
+        Some(RopeScaling::Llama3 { .. }) => divisors_of(config, config.rope_scaling),
+        Some(RopeScaling::Linear { .. }) | None => Vec::new(),
+    }
+}
+
 fn divisors_of(config: &Config, scaling: Option<RopeScaling>) -> Vec<f32> {
     let rope = |scaling| Rope::new(config.head_dim, config.rope_theta, scaling);
     let (plain, scaled) = (rope(None), rope(scaling));

@@ -3,6 +3,7 @@
 use crate::expected_tensors;
 
 use super::super::testing::tiny_config;
+use super::encode::text;
 
 /// Metadata and tensors in the order they will be written.
 pub(super) struct Builder {
@@ -10,10 +11,6 @@ pub(super) struct Builder {
     metadata_count: u64,
     /// Name, dimensions as GGUF writes them, ggml type, data.
     pub(super) tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 impl Builder {

@@ -2,6 +2,7 @@ use super::super::LoadReport;
 use super::super::testing::tiny_config;
 use super::testing::{Builder, tiny_model};
 use super::*;
+use crate::Family;
 use proptest::prelude::*;
 
 fn open_bytes(bytes: &[u8]) -> Result<ModelFiles> {
@@ -365,11 +366,16 @@ mod export {
     }
 
     #[test]
-    fn a_folder_is_no_gguf_file() {
+    fn what_is_neither_file_nor_folder_of_a_model_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out.gguf");
-        let error = write_gguf(dir.path().to_str().unwrap(), None, &out, &mut |_| {}).unwrap_err();
-        assert!(matches!(error, Error::NotGguf(_)), "{error}");
-        assert!(error.hint().unwrap().contains("convert_hf_to_gguf.py"));
+        let (other, out) = (dir.path().join("a.txt"), dir.path().join("out.gguf"));
+        std::fs::write(&other, "GGU").unwrap();
+        let refused = |path: &Path| {
+            let error = write_gguf(path.to_str().unwrap(), None, &out, &mut |_| {}).unwrap_err();
+            assert!(!out.exists());
+            error
+        };
+        assert!(matches!(refused(&other), Error::UnknownModel { .. }));
+        assert!(matches!(refused(dir.path()), Error::MissingFile { .. }));
     }
 }

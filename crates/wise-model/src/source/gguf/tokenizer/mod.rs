@@ -4,6 +4,8 @@
 //! `SentencePiece` BPE, whose merges follow from the scores of its pieces. How text is cut before
 //! merging is not in the file, only a name for it (`tokenizer.ggml.pre`).
 
+mod described;
+
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
@@ -14,6 +16,7 @@ use tokenizers::{
     Tokenizer,
 };
 
+pub(super) use self::described::{check_same, described};
 use super::reader::Value;
 use super::token_id;
 use crate::{Error, Result};
@@ -25,6 +28,8 @@ const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+const UNUSED: i64 = 5;
+const BYTE: i64 = 6;
 
 /// Pieces longer than this are not real, and splitting them everywhere would take long.
 const LONGEST_PIECE: usize = 1024;

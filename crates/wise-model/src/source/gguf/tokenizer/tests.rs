@@ -131,3 +131,89 @@ fn bad_metadata_is_named() {
     data.remove("tokenizer.ggml.scores");
     assert!(message(&data).contains("no tokenizer.ggml.scores"));
 }
+
+mod describing {
+    use super::*;
+
+    /// The description of a tokenizer that was read of `data`, for a table of `size` rows.
+    fn described_again(data: &HashMap<String, Value>, size: usize) -> HashMap<String, Value> {
+        let own = tokenizer(data).unwrap();
+        let described = described(&own, size).unwrap();
+        check_same(&own, &tokenizer(&described).unwrap()).unwrap();
+        described
+    }
+
+    #[track_caller]
+    fn assert_same(got: &HashMap<String, Value>, expected: &HashMap<String, Value>, keys: &[&str]) {
+        for key in keys {
+            let key = format!("tokenizer.ggml.{key}");
+            assert_eq!(got.get(&key), expected.get(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_byte_level_tokenizer_is_described_as_it_was_read() {
+        for pre in ["gpt-2", "smollm", "llama-bpe", "qwen2"] {
+            let mut data = byte_level_metadata(pre);
+            data.insert("tokenizer.ggml.bos_token_id".into(), Value::Integer(0));
+            data.insert("tokenizer.ggml.add_bos_token".into(), Value::Bool(true));
+            let again = described_again(&data, 12);
+            let keys = [
+                "model",
+                "pre",
+                "tokens",
+                "token_type",
+                "merges",
+                "bos_token_id",
+            ];
+            assert_same(&again, &data, &keys);
+            let flag = |key: &str| again[&format!("tokenizer.ggml.{key}")].clone();
+            assert_eq!(flag("add_bos_token"), Value::Bool(true));
+            assert_eq!(flag("add_eos_token"), Value::Bool(false));
+        }
+    }
+
+    #[test]
+    fn one_that_falls_back_to_bytes_keeps_the_order_of_its_scores() {
+        let data = sentence_piece_metadata();
+        let again = described_again(&data, 264);
+        let keys = ["model", "tokens", "token_type", "bos_token_id"];
+        assert_same(&again, &data, &keys);
+        let merges = |data| merges_of_scores(&Vocabulary::read(data).unwrap()).unwrap();
+        assert_eq!(merges(&again), merges(&data));
+        let prefix = &again["tokenizer.ggml.add_space_prefix"];
+        assert_eq!(prefix, &Value::Bool(true));
+    }
+
+    #[test]
+    fn rows_without_a_token_are_filled_up() {
+        let again = described_again(&byte_level_metadata("gpt-2"), 14);
+        let Value::Texts(tokens) = &again["tokenizer.ggml.tokens"] else {
+            panic!("no tokens")
+        };
+        assert_eq!(tokens[12..], ["[PAD12]", "[PAD13]"]);
+        let Value::Integers(types) = &again["tokenizer.ggml.token_type"] else {
+            panic!("no types")
+        };
+        assert_eq!(types[12..], [UNUSED, UNUSED]);
+    }
+
+    #[test]
+    fn what_a_gguf_file_cannot_say_is_refused() {
+        let own = tokenizer(&byte_level_metadata("gpt-2")).unwrap();
+        let refused =
+            |tokenizer: &Tokenizer, size| described(tokenizer, size).unwrap_err().to_string();
+        assert!(refused(&own, 11).contains("token 11 is \"u\", expected at most 11 tokens"));
+        let mut uncut = own.clone();
+        uncut.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(split("a")).unwrap()));
+        assert!(refused(&uncut, 12).contains("neither byte-level"));
+        let steps = json!({"type": "Sequence", "pretokenizers": [
+            split("a"), {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
+        ]});
+        uncut.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(steps).unwrap()));
+        assert!(refused(&uncut, 12).contains("in a way of its own"));
+        let other = tokenizer(&byte_level_metadata("smollm")).unwrap();
+        let error = check_same(&own, &other).unwrap_err().to_string();
+        assert!(error.contains("cannot say how it cuts"), "{error}");
+    }
+}
