@@ -186,7 +186,7 @@ fn to_folder(args: &ExportArgs, merged: Option<&Merged>, folder: &Path) -> Resul
     let written = wise_model::write_folder(&mut files, replaced, folder, &mut |p| bar.update(p));
     bar.finish();
     written?;
-    exported(folder, &folder.join("model.safetensors"))
+    exported(folder, folder)
 }
 
 fn to_gguf(args: &ExportArgs, merged: Option<&Merged>, file: &Path) -> Result<Exported> {
@@ -204,6 +204,7 @@ fn to_adapter(args: &ExportArgs, merged: &mut Merged, folder: &Path) -> Result<E
     let rank = args.rank.unwrap_or(RANK);
     let low_rank = LowRank::of(&change, merged.shape, rank).map_err(wise_edit::Error::from)?;
     let adapter = Adapter {
+        family: merged.editor.model().config().family,
         layer: merged.layer,
         shape: merged.shape,
         rank,

@@ -62,8 +62,19 @@ pub fn lock(out: &Path) -> Result<File> {
     }
 }
 
-/// Bytes of a file.
+/// Bytes of a file, or of the weights in a folder.
 pub fn size(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::read(path, e))?;
-    Ok(metadata.len())
+    let read = |e| Error::read(path, e);
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path).map_err(read)? {
+        let file = entry.map_err(read)?.path();
+        if file.extension().is_some_and(|e| e == "safetensors") {
+            bytes += size(&file)?;
+        }
+    }
+    Ok(bytes)
 }

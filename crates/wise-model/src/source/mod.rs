@@ -50,6 +50,11 @@ pub trait TensorSource: Send {
     /// Fails if the source has no such tensor or cannot decode its number format.
     fn read(&mut self, name: &str) -> Result<Vec<f32>>;
 
+    /// The folder that the tensors are in, if they are in one.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+
     /// The bytes of a matrix, little-endian, and their number format; `None` where they have to be decoded or put in
     /// another order first.
     ///

@@ -7,11 +7,13 @@ use serde_json::json;
 
 use super::export::{whole_folder, write_json, write_tensors};
 use crate::source::map::io_error;
-use crate::{Error, Result};
+use crate::{Error, Family, Result};
 
 /// A change `up * down` of the FFN value matrix of one layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Adapter<'a> {
+    /// The model's family: each has a name of its own for the matrix.
+    pub family: Family,
     /// The layer.
     pub layer: usize,
     /// The matrix's shape, `[hidden, ffn]`.
@@ -31,10 +33,14 @@ pub struct Adapter<'a> {
 /// [`Error::Io`], or [`Error::Replaced`] if the factors are not as large as rank and shape say.
 pub fn write_adapter(adapter: &Adapter<'_>, base: &str, folder: &Path) -> Result<()> {
     let [hidden, ffn] = adapter.shape;
-    let module = format!(
-        "base_model.model.model.layers.{}.mlp.down_proj",
-        adapter.layer
-    );
+    let (layers, matrix) = match adapter.family {
+        Family::Gpt2 => ("transformer.h", "mlp.c_proj"),
+        Family::GptJ => ("transformer.h", "mlp.fc_out"),
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 | Family::Gemma3 => {
+            ("model.layers", "mlp.down_proj")
+        }
+    };
+    let module = format!("base_model.model.{layers}.{}.{matrix}", adapter.layer);
     let factors = [
         ("lora_A", adapter.down, [adapter.rank, ffn]),
         ("lora_B", adapter.up, [hidden, adapter.rank]),
@@ -62,10 +68,11 @@ pub fn write_adapter(adapter: &Adapter<'_>, base: &str, folder: &Path) -> Result
         "lora_alpha": adapter.rank,
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": false,
-        "target_modules": ["down_proj"],
+        // GPT-2 has its matrices transposed.
+        "fan_in_fan_out": adapter.family == Family::Gpt2,
+        "target_modules": [matrix],
         "layers_to_transform": [adapter.layer],
-        "layers_pattern": "layers",
+        "layers_pattern": layers.rsplit('.').next(),
         "inference_mode": true,
     });
     whole_folder(folder, |whole| {

@@ -9,10 +9,10 @@ use safetensors::tensor::{Dtype, View};
 use serde_json::{Value as Json, json};
 
 use super::config::layer_types;
+use super::copy::copy_folder;
 use super::held::is_from_one;
 use crate::atomic::folder_of;
 use crate::source::map::io_error;
-use crate::source::report::unsupported;
 use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
@@ -27,26 +27,28 @@ pub struct Replaced<'a> {
 
 /// Writes a model as a folder that transformers, vLLM and this crate open: configuration, tokenizer and weights in f32,
 /// of which one may be `replaced`. Nothing is under `folder` until all of it is there; the folder must not exist. GPT-2
-/// and GPT-J, which open from such folders only, are not written.
+/// and GPT-J, which open from such folders only, are copied: what is not replaced keeps its format.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::UnsupportedConfig`] on GPT-2 and GPT-J, if a weight cannot be read, or [`Error::Replaced`] if
-/// the replaced one is none of the model's or has another size.
+/// [`Error::Io`], if a weight cannot be read, or [`Error::Replaced`] if the replaced one is none of the model's or has
+/// another size.
 pub fn write_folder(
     files: &mut ModelFiles,
     replaced: Option<Replaced<'_>>,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    if files.config.family.is_gpt() {
-        let expected = "a family whose folders are written; the model has one already";
-        let got = format!("{:?}", files.config.family);
-        return Err(unsupported("family", got, expected));
-    }
     let expected = expected_tensors(&files.config);
     if let Some(replaced) = replaced {
         let own = expected.iter().find(|(name, _)| name == replaced.name);
         replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
+    }
+    if let Some(source) = files
+        .tensors
+        .folder()
+        .filter(|_| files.config.family.is_gpt())
+    {
+        return copy_folder(source, &files.config, replaced, folder);
     }
     whole_folder(folder, |whole| {
         for (name, json) in [

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod config;
+mod copy;
 mod export;
 mod held;
 mod tensors;

@@ -52,6 +52,7 @@ impl Place {
 /// The tensors of a folder. One file is mapped at a time: what has been read of a mapped file counts as memory of the
 /// process.
 pub(super) struct FolderTensors {
+    folder: PathBuf,
     shards: Vec<Shard>,
     mapped: Option<(usize, Bytes)>,
     tensors: HashMap<String, Place>,
@@ -77,6 +78,7 @@ impl FolderTensors {
         }
         let tensors = index_by_name(places).map_err(|detail| malformed(folder, detail))?;
         Ok(Self {
+            folder: folder.to_owned(),
             shards,
             mapped: None,
             tensors,
@@ -235,7 +237,7 @@ fn announced_len(bytes: &[u8]) -> Option<u64> {
     ends.max().unwrap_or(0).checked_add(end as u64)
 }
 
-fn malformed(path: &Path, detail: String) -> Error {
+pub(super) fn malformed(path: &Path, detail: String) -> Error {
     Error::Malformed {
         path: path.to_owned(),
         format: "safetensors",
@@ -275,6 +277,10 @@ impl TensorSource for FolderTensors {
         };
         let place = &self.tensors[name];
         Ok(place.form.undo(values, &place.shape))
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.folder)
     }
 
     fn stored(&mut self, name: &str) -> Result<Option<(Precision, Bytes)>> {
