@@ -46,6 +46,11 @@ def base(folder):
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), tokenizer
 
 
+def needs_template(base, prompt_format: str) -> None:
+    if prompt_format == "chat" and base[1].chat_template is None:
+        pytest.skip(f"{MODEL} has no chat template")
+
+
 def patch(folder: Path, prompt_format: str) -> Path:
     path = folder / f"{prompt_format}.wise"
     if not path.exists():
@@ -59,6 +64,7 @@ def patch(folder: Path, prompt_format: str) -> Path:
 
 @pytest.mark.parametrize("prompt_format", ["raw", "chat"])
 def test_answers_and_routes_are_those_of_wise(folder, base, prompt_format):
+    needs_template(base, prompt_format)
     path = patch(folder, prompt_format)
     texts = [prompt["prompt"] for prompt in PROMPTS]
     expected = ask(path, texts)
@@ -82,6 +88,7 @@ def test_answers_and_routes_are_those_of_wise(folder, base, prompt_format):
 
 
 def test_in_a_chat_the_last_question_decides(folder, base):
+    needs_template(base, "chat")
     path = patch(folder, "chat")
     earlier = [
         {"role": "system", "content": "Answer briefly."},

@@ -19,7 +19,7 @@ from .prompt import Message, Prompt, Prompts
 from .reader import TextReader
 from .router import Route, Router
 
-_FAMILIES = ("llama", "mistral", "qwen2")
+_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,8 @@ def model_id(model, site: torch.nn.Module, layer: int) -> str:
     heads = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     rope = getattr(config, "rope_parameters", None) or {}
+    # Gemma's layers that see everything have their own.
+    rope = rope.get("full_attention", rope)
     theta = rope.get("rope_theta") or getattr(config, "rope_theta", None) or 10000.0
     sizes = [
         config.vocab_size,
@@ -188,8 +190,12 @@ def model_id(model, site: torch.nn.Module, layer: int) -> str:
     digest = hashlib.sha256(b"wise model id 1\n")
     digest.update(struct.pack("<8Q", *sizes))
     digest.update(struct.pack("<2f", config.rms_norm_eps, theta))
-    for weight in (site.weight, model.get_decoder().norm.weight):
-        digest.update(weight.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes())
+    norm = model.get_decoder().norm.weight.detach().float()
+    if config.model_type == "gemma3_text":
+        # Gemma's are differences from 1.
+        norm = norm + 1.0
+    for weight in (site.weight.detach().float(), norm):
+        digest.update(weight.cpu().contiguous().numpy().astype("<f4").tobytes())
     return digest.hexdigest()
 
 

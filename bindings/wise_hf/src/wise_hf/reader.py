@@ -56,7 +56,10 @@ class TextReader:
             seen["states"] = args[0]
             raise _Read
 
-        hook = self.decoder.layers[layer].post_attention_layernorm.register_forward_pre_hook(see)
+        block = self.decoder.layers[layer]
+        # Gemma has a norm behind attention too, whose input is another one.
+        norm = getattr(block, "pre_feedforward_layernorm", None) or block.post_attention_layernorm
+        hook = norm.register_forward_pre_hook(see)
         try:
             device = self.decoder.get_input_embeddings().weight.device
             with torch.no_grad():
