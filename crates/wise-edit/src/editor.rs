@@ -20,6 +20,12 @@ pub trait Editor: Any {
     /// The model underneath.
     fn model(&self) -> &Arc<Model>;
 
+    /// Whether a router picks between the model and memories beside it, so that an oracle can stand in for it
+    /// ([`Snapshot::oracle`]).
+    fn has_side_memories(&self) -> bool {
+        false
+    }
+
     /// How questions are put to it.
     fn format(&self) -> PromptFormat;
 

@@ -118,8 +118,13 @@ pub enum Error {
         detail: String,
     },
     /// An oracle was asked for in place of a router that is not there.
-    #[error("an oracle router was asked for, expected an editor with side memories")]
-    NoRouter,
+    #[error(
+        "an oracle router was asked for with editor {editor}, expected one that has side memories"
+    )]
+    NoRouter {
+        /// The editor's name.
+        editor: &'static str,
+    },
     /// A text is too short to be read in windows.
     #[error("the held text has {got} tokens, expected at least {expected}")]
     ShortText {
@@ -182,7 +187,7 @@ impl Error {
             Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
             Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
             Self::ShortText { .. } => Some("give a longer text".to_owned()),
-            Self::Json(_) | Self::Page(_) | Self::NoRouter => None,
+            Self::Json(_) | Self::Page(_) | Self::NoRouter { .. } => None,
         }
     }
 }

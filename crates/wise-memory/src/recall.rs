@@ -128,8 +128,8 @@ pub trait Recall: Debug + Send + Sync {
     }
 }
 
-/// A router that was told which edit is asked about: one memory answers everything. For ablations, as an upper bound
-/// of every router.
+/// A router that was told which edit is asked about: one memory answers everything. For ablations: what is lost then, no
+/// router can save.
 #[derive(Debug, Clone)]
 pub struct Oracle {
     /// Layer of the edit site.

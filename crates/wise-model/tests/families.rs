@@ -226,3 +226,62 @@ fn a_gguf_file_made_of_a_folder_holds_the_same_model() {
         assert_eq!(ids(&made), ids(&own));
     }
 }
+
+#[test]
+fn weights_that_do_not_fit_are_refused_before_anything_is_written() {
+    let copies = tempfile::tempdir().unwrap();
+    let source = copies.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    let llama = folders()
+        .into_iter()
+        .find(|folder| folder.ends_with("llama"));
+    for entry in std::fs::read_dir(llama.unwrap()).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, source.join(from.file_name().unwrap())).unwrap();
+    }
+    let config = std::fs::read_to_string(source.join("config.json")).unwrap();
+    let wider = config.replace(r#""head_dim": "#, r#""head_dim": 2"#);
+    assert_ne!(wider, config);
+    std::fs::write(source.join("config.json"), wider).unwrap();
+    let name = source.to_str().unwrap();
+    let (folder, gguf) = (copies.path().join("out"), copies.path().join("out.gguf"));
+    let refused = [
+        write_gguf(name, None, &gguf, &mut |_| {}),
+        write_folder(&mut files(&source), None, &folder, &mut |_| {}),
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        assert!(matches!(error, Error::Weights(_)), "{error}");
+    }
+    assert!(!folder.exists() && !gguf.exists());
+}
+
+#[test]
+fn a_gpt_keeps_the_formats_of_what_is_not_replaced_and_gives_up_no_part_of_a_tensor() {
+    for name in ["gpt2", "gptj"] {
+        let folder = folders().into_iter().find(|folder| folder.ends_with(name));
+        let mut own = files(&folder.unwrap());
+        let copies = tempfile::tempdir().unwrap();
+        let mut write = |tensor: &str, to: &str| {
+            let values = own.tensors.read(tensor).unwrap();
+            let replaced = Replaced {
+                name: tensor,
+                values: &values,
+            };
+            let out = copies.path().join(to);
+            write_folder(&mut own, Some(replaced), &out, &mut |_| {})
+        };
+        write(DOWN, "copy").unwrap();
+        let query = "model.layers.1.self_attn.q_proj.weight";
+        let error = write(query, "query").unwrap_err();
+        assert!(matches!(error, Error::Replaced { .. }), "{error}");
+        assert!(!copies.path().join("query").exists());
+
+        let bytes = std::fs::read(copies.path().join("copy/model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let in_f32 = tensors
+            .iter()
+            .filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
+        let names: Vec<&str> = in_f32.map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+}

@@ -34,7 +34,7 @@ pub struct EvalArgs {
     /// Do it N times, with the seeds and orders that follow --seed and --order, in folders run-0, run-1, .. of --out
     #[arg(long, value_name = "N")]
     pub repeat: Option<u64>,
-    /// At the end ask each edit's memory about its edit, whatever the router says: an upper bound of every router
+    /// At the end ask each edit's memory about its edit, whatever the router says: what is lost then, no router can save
     #[arg(long)]
     pub oracle_router: bool,
     /// Text file whose perplexity is taken before and after the edits

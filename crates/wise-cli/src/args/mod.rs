@@ -198,7 +198,7 @@ pub struct ExportArgs {
     /// Patch whose shards are merged into the matrix
     #[arg(long, value_name = "FILE")]
     pub patch: Option<PathBuf>,
-    /// The folder to write the unedited model to in f32, in the Hugging Face layout; it must not exist
+    /// The folder to write the unedited model to, in the Hugging Face layout; it must not exist. In f32; a GPT is copied
     #[arg(long, group = "to", conflicts_with = "patch", value_name = "DIR")]
     pub base: Option<PathBuf>,
     /// The same with the merged matrix in its place
@@ -210,7 +210,8 @@ pub struct ExportArgs {
     /// Rank of the adapter; what it keeps of the change is said [default: 64]
     #[arg(long, conflicts_with_all = ["base", "merged", "gguf"], value_name = "N")]
     pub rank: Option<usize>,
-    /// The GGUF file to write; a merged matrix is in f32, all else as the model has it
+    /// The GGUF file to write; a merged matrix is in f32, all else as the model has it. A folder needs to hold a model that
+    /// GGUF has names for: no GPT, and a tokenizer like that of Llama, Qwen2, GPT-2, SmolLM2 or Gemma
     #[arg(long, group = "to", value_name = "FILE")]
     pub gguf: Option<PathBuf>,
     /// Replace the GGUF file if it exists

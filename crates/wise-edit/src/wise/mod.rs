@@ -328,6 +328,10 @@ impl Editor for Wise {
         &self.model
     }
 
+    fn has_side_memories(&self) -> bool {
+        true
+    }
+
     fn format(&self) -> PromptFormat {
         self.setup.config.format_for(&self.model)
     }

@@ -124,7 +124,7 @@ struct Baseline {
 /// with the same numbers as one that never stopped, times and memory apart.
 ///
 /// # Errors
-/// If an edit fails or a record does not fit the model's context; [`Error::OtherRun`]
+/// If an edit fails or a record does not fit the model's context; [`Error::NoRouter`]; [`Error::OtherRun`]
 /// and [`Error::RunExists`] if the folder holds a run already; [`Error::Io`].
 pub fn run(
     editor: &mut dyn Editor,
@@ -133,6 +133,10 @@ pub fn run(
     folder: RunFolder<'_>,
     progress: &mut dyn FnMut(EvalProgress),
 ) -> Result<Report> {
+    if plan.oracle_router && !editor.has_side_memories() {
+        let editor = editor.name();
+        return Err(Error::NoRouter { editor });
+    }
     let model = editor.model();
     let identity = Identity {
         model: ModelInfo {
@@ -243,8 +247,9 @@ fn after(
             .collect();
         let scores: Vec<Measured> = if plan.oracle_router {
             let by_oracle = |&index: &usize| {
-                let oracle = snapshot.oracle(index + 1).ok_or(Error::NoRouter)?;
-                measure_edited(&oracle, &records[index], plan.protocols)
+                let oracle = snapshot.oracle(index + 1);
+                let asked = oracle.as_ref().unwrap_or(snapshot);
+                measure_edited(asked, &records[index], plan.protocols)
             };
             counts.iter().map(by_oracle).collect::<Result<_>>()?
         } else {

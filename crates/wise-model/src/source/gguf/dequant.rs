@@ -6,6 +6,7 @@
 //! half of a group, the high nibbles the second.
 
 use half::{bf16, f16};
+use wise_tensor::Precision;
 
 /// A number format that this crate can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,16 @@ pub(super) enum Format {
 }
 
 use Format::{BF16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+
+impl From<Precision> for Format {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => F32,
+            Precision::Bf16 => BF16,
+            Precision::F16 => F16,
+        }
+    }
+}
 
 impl Format {
     /// The format with ggml's number `number`.

@@ -1,26 +1,28 @@
 //! A model's settings and tokenizer as the metadata of a GGUF file.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::reader::{DEFAULT_ALIGNMENT, Header, TensorInfo, Value};
+use super::encode::encoded;
+use super::reader::{self, DEFAULT_ALIGNMENT, Header, TensorInfo, Value};
 use super::tokenizer;
-use super::{chat_template, config, eos, rope};
-use crate::source::ModelFiles;
+use super::{END_KEYS, chat_template, config, eos, rope};
 use crate::source::report::unsupported;
+use crate::source::{ChatTemplateSource, ModelFiles};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
-/// The header of a file of these tensors. What it says is read again and has to be the model.
+/// The metadata of a file of these tensors, as bytes, and the header that they are read as, which has to be the model's.
 ///
 /// # Errors
 /// [`Error::UnsupportedConfig`] if the model has a setting that a GGUF file cannot have, [`Error::Tokenizer`] if it has
 /// such a tokenizer.
-pub(super) fn described(files: &ModelFiles, tensors: Vec<TensorInfo>) -> Result<Header> {
+pub(super) fn described(files: &ModelFiles, tensors: Vec<TensorInfo>) -> Result<(Vec<u8>, Header)> {
     let config = &files.config;
     let mut metadata: HashMap<String, Value> = settings(config, &files.name)?.into_iter().collect();
     metadata.extend(tokenizer::described(&files.tokenizer, config.vocab_size)?);
-    for (key, id) in ["eos_token_id", "eot_token_id"].iter().zip(&files.eos) {
+    for (key, id) in END_KEYS.iter().zip(&files.eos) {
         let id = Value::Integer(i128::from(*id));
         metadata.insert(format!("tokenizer.ggml.{key}"), id);
     }
@@ -34,14 +36,18 @@ pub(super) fn described(files: &ModelFiles, tensors: Vec<TensorInfo>) -> Result<
             metadata.entry(key).or_insert(id);
         }
     }
+    let bytes = encoded(&metadata);
+    let unread = |detail| Error::Tokenizer(format!("its description cannot be read: {detail}"));
     let header = Header {
-        metadata,
+        metadata: reader::metadata(&bytes).map_err(unread)?,
         tensors,
         tensors_at: 0,
         alignment: DEFAULT_ALIGNMENT as usize,
     };
-    check(files, &header)?;
-    Ok(header)
+    check_config(config, &header)?;
+    tokenizer::check_same(&files.tokenizer, &header.metadata)?;
+    check_chat(files, &header.metadata)?;
+    Ok((bytes, header))
 }
 
 fn settings(config: &Config, name: &str) -> Result<Vec<(String, Value)>> {
@@ -59,12 +65,15 @@ fn settings(config: &Config, name: &str) -> Result<Vec<(String, Value)>> {
             ));
         }
     };
+    // Not the whole path: the file may be given away.
+    let last = Path::new(name).file_name().unwrap_or_default();
+    let last = last.to_string_lossy();
     let mut settings = vec![
         (
             "general.architecture".to_owned(),
             Value::Text(architecture.to_owned()),
         ),
-        ("general.name".to_owned(), Value::Text(name.to_owned())),
+        ("general.name".to_owned(), Value::Text(last.into_owned())),
     ];
     let mut set = |key: &str, value: Value| settings.push((format!("{architecture}.{key}"), value));
     for (key, size) in [
@@ -101,45 +110,63 @@ fn settings(config: &Config, name: &str) -> Result<Vec<(String, Value)>> {
     Ok(settings)
 }
 
-/// Whether the header reads as the model that it is made of.
-fn check(files: &ModelFiles, header: &Header) -> Result<()> {
+/// Whether the header says the same settings.
+fn check_config(config: &Config, header: &Header) -> Result<()> {
     let expected = Config {
-        family: match files.config.family {
+        family: match config.family {
             // The same decoder; llama.cpp has one name for both.
             Family::Mistral => Family::Llama,
             family => family,
         },
-        ..files.config.clone()
+        ..config.clone()
     };
     let mut read = config::config(header)?;
     let divisors = rope::divisors(&expected);
     if !divisors.is_empty() {
         read.rope_scaling = rope::scaling(&read, &divisors)?;
     }
-    if read != expected {
-        let [got, expected] = [read, expected].map(serde_json::to_value);
-        let (Ok(Json::Object(got)), Ok(Json::Object(expected))) = (got, expected) else {
-            return Err(unsupported("config", "another", "the model's"));
-        };
-        let differs = got
-            .iter()
-            .find(|(key, value)| expected.get(*key) != Some(value));
-        let (key, value) = differs.map_or(("config", &Json::Null), |(k, v)| (k.as_str(), v));
-        let own = expected.get(key).unwrap_or(&Json::Null);
-        return Err(unsupported(
-            key,
-            own,
-            format!("{value}, as a GGUF file has to have it"),
-        ));
+    if read == expected {
+        return Ok(());
     }
-    let read = tokenizer::tokenizer(&header.metadata)?;
-    tokenizer::check_same(&files.tokenizer, &read)?;
-    let template = chat_template(&header.metadata).map(|chat| chat.template);
-    let own = files.chat_template.as_ref().map(|chat| &chat.template);
-    if eos(&header.metadata) != files.eos || template.as_ref() != own {
-        let detail =
-            "the tokens that end a text, or the chat template, cannot be written as they are";
-        return Err(Error::Tokenizer(detail.to_owned()));
+    let fields = |config: &Config| match serde_json::to_value(config) {
+        Ok(Json::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (read, own) = (fields(&read), fields(&expected));
+    let differs = read
+        .iter()
+        .find(|(key, value)| own.get(*key) != Some(value));
+    let (key, value) = differs.map_or(("config", &Json::Null), |(key, value)| (key, value));
+    let own = own.get(key).unwrap_or(&Json::Null);
+    let expected = format!("{value}, as a GGUF file has to have it");
+    Err(unsupported(key, own, expected))
+}
+
+/// Whether the metadata say the same tokens at the end of a text, and the same chat template.
+fn check_chat(files: &ModelFiles, metadata: &HashMap<String, Value>) -> Result<()> {
+    let (read, own) = (eos(metadata), &files.eos);
+    if read != *own || own.is_empty() {
+        let most = END_KEYS.len();
+        return Err(Error::Tokenizer(format!(
+            "the tokens {own:?} end a text, expected 1 to {most}, which is what a GGUF file can say"
+        )));
+    }
+    let Some(own) = &files.chat_template else {
+        return Ok(());
+    };
+    let read = chat_template(metadata);
+    let tokens = |chat: &ChatTemplateSource| {
+        let used = |name: &str, token: &Option<String>| {
+            token.clone().filter(|_| own.template.contains(name))
+        };
+        let bos = used("bos_token", &chat.bos_token);
+        [bos, used("eos_token", &chat.eos_token)]
+    };
+    let (got, expected) = (read.as_ref().map(tokens), tokens(own));
+    if got.as_ref() != Some(&expected) {
+        return Err(Error::ChatTemplate(format!(
+            "in a GGUF file its bos_token and eos_token would be {got:?}, expected {expected:?}"
+        )));
     }
     Ok(())
 }

@@ -2,20 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::reader::{TensorInfo, Value};
+use super::reader::{TensorInfo, Value, kind};
 
 /// The version of the format that is written.
 pub(super) const VERSION: u32 = 3;
-
-/// How GGUF numbers the kinds of values.
-pub(super) mod kind {
-    pub(in super::super) const U32: u32 = 4;
-    pub(in super::super) const I32: u32 = 5;
-    pub(in super::super) const F32: u32 = 6;
-    pub(in super::super) const BOOL: u32 = 7;
-    pub(in super::super) const TEXT: u32 = 8;
-    pub(in super::super) const LIST: u32 = 9;
-}
 
 /// The number of entries and the entries, in the order of their keys. Whole numbers are of 32 bits: no model's setting is
 /// larger.

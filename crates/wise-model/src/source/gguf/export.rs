@@ -9,7 +9,7 @@ use wise_tensor::Precision;
 use super::config::config;
 use super::dequant::Format;
 use super::described::described;
-use super::encode::{VERSION, encoded, entry};
+use super::encode::{VERSION, entry};
 use super::names::{hugging_face, llama_cpp, rotary_heads, turns_neighbours};
 use super::reader::{Header, MAGIC, TensorInfo};
 use super::rope::divisors;
@@ -18,14 +18,14 @@ use crate::atomic::replace_with;
 use crate::source::huggingface::{self, Replaced};
 use crate::source::map::{io_error, map};
 use crate::source::rotary::interleaved;
-use crate::source::{ModelFiles, expected_tensors, locate};
+use crate::source::{LoadReport, ModelFiles, expected_tensors, locate};
 use crate::{Error, Progress, Result};
 
 /// Writes the model that `name` stands for as a GGUF file, of whose tensors one may be `replaced`, and is then in f32.
 /// Nothing is under `out` until all of it is there.
 ///
 /// Of a GGUF file the metadata and the other tensors are the original's byte for byte. Of a folder every matrix is written
-/// in the format that it has there, and what is written is read again: it has to say the same.
+/// in the format that it has there, and the metadata are read again before anything is written: they have to say the same.
 ///
 /// # Errors
 /// [`Error::Replaced`] if the replaced weight is none of the model's, has another size or is one of a GGUF file whose rows
@@ -39,8 +39,12 @@ pub fn write_gguf(
 ) -> Result<()> {
     let path = locate(name, progress)?;
     if path.is_dir() {
-        let files = huggingface::open(name, &path, progress)?;
-        return make(files, replaced, out, progress);
+        return make(
+            huggingface::open_unhashed(name, &path)?,
+            replaced,
+            out,
+            progress,
+        );
     }
     if !is_gguf(&path)? {
         return Err(Error::UnknownModel {
@@ -72,7 +76,7 @@ fn copy(path: &Path, replaced: Option<Replaced<'_>>, out: &Path) -> Result<()> {
     write(metadata, &tensors, header.alignment, out, |index| {
         let tensor = &header.tensors[index];
         Ok(match is_replaced(tensor) {
-            Some(replaced) => in_format(replaced.values, Format::F32),
+            Some(replaced) => bytes_of(replaced.values, Precision::F32),
             None => bytes[tensor.start..][..tensor.len].to_vec(),
         })
     })
@@ -85,24 +89,23 @@ fn make(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
     let config = files.config.clone();
+    LoadReport::check(&config, files.tensors.as_ref())?;
     let names = expected_tensors(&config);
     if let Some(replaced) = replaced {
         let own = names.iter().find(|(name, _)| name == replaced.name);
         replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
     }
     let is_replaced = |name: &str| replaced.filter(|replaced| replaced.name == name);
-    let mut tensors = Vec::new();
+    let (mut tensors, mut precisions) = (Vec::new(), Vec::new());
     for (name, shape) in &names {
-        let format = match is_replaced(name) {
-            None if shape.len() > 1 => stored_format(&mut files, name)?,
+        let precision = match is_replaced(name) {
+            None if shape.len() > 1 => stored_precision(&mut files, name)?,
             // llama.cpp has norms and biases in f32.
-            _ => Format::F32,
+            _ => Precision::F32,
         };
-        tensors.push(TensorInfo::new(
-            llama_cpp(name, config.family),
-            shape,
-            format,
-        ));
+        let name = llama_cpp(name, config.family);
+        tensors.push(TensorInfo::new(name, shape, precision.into()));
+        precisions.push(precision);
     }
     let divisors = divisors(&config);
     if !divisors.is_empty() {
@@ -112,13 +115,13 @@ fn make(
             Format::F32,
         ));
     }
-    let header = described(&files, tensors)?;
+    let (metadata, header) = described(&files, tensors)?;
     let mut head = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
     head.extend((header.tensors.len() as u64).to_le_bytes());
-    head.extend(encoded(&header.metadata));
+    head.extend(metadata);
     write(&head, &header.tensors, header.alignment, out, |index| {
         let Some((name, _)) = names.get(index) else {
-            return Ok(in_format(&divisors, Format::F32));
+            return Ok(bytes_of(&divisors, Precision::F32));
         };
         progress(Progress::Loading {
             tensor: name,
@@ -134,31 +137,26 @@ fn make(
             Some(heads) => interleaved(&values, heads, heads * config.head_dim, config.head_dim),
             None => values,
         };
-        Ok(in_format(&values, header.tensors[index].format))
+        Ok(bytes_of(&values, precisions[index]))
     })
 }
 
-/// The format that a folder has a matrix in.
-fn stored_format(files: &mut ModelFiles, name: &str) -> Result<Format> {
+/// What a folder has a matrix in.
+fn stored_precision(files: &mut ModelFiles, name: &str) -> Result<Precision> {
     let stored = files.tensors.stored(name)?;
-    Ok(match stored.map(|(precision, _)| precision) {
-        Some(Precision::Bf16) => Format::BF16,
-        Some(Precision::F16) => Format::F16,
-        Some(Precision::F32) | None => Format::F32,
-    })
+    Ok(stored.map_or(Precision::F32, |(precision, _)| precision))
 }
 
-/// The bytes of values in a format without blocks.
-fn in_format(values: &[f32], format: Format) -> Vec<u8> {
+fn bytes_of(values: &[f32], precision: Precision) -> Vec<u8> {
     let values = values.iter();
-    match format {
-        Format::BF16 => values
+    match precision {
+        Precision::F32 => values.flat_map(|v| v.to_le_bytes()).collect(),
+        Precision::Bf16 => values
             .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
             .collect(),
-        Format::F16 => values
+        Precision::F16 => values
             .flat_map(|v| f16::from_f32(*v).to_le_bytes())
             .collect(),
-        _ => values.flat_map(|v| v.to_le_bytes()).collect(),
     }
 }
 

@@ -99,8 +99,11 @@ fn chat_template(metadata: &HashMap<String, Value>) -> Option<ChatTemplateSource
     })
 }
 
+/// Where a file has the tokens that end a text.
+const END_KEYS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
+
 fn eos(metadata: &HashMap<String, Value>) -> Vec<u32> {
-    let mut ids: Vec<u32> = ["eos_token_id", "eot_token_id"]
+    let mut ids: Vec<u32> = END_KEYS
         .iter()
         .filter_map(|key| token_id(metadata, key))
         .collect();

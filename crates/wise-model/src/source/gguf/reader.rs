@@ -20,6 +20,16 @@ const MAX_NESTING: usize = 4;
 /// ggml knows no more dimensions than this.
 const MAX_DIMENSIONS: u32 = 4;
 
+/// How GGUF numbers the kinds of values that models have; the others are whole numbers of other sizes, and f64.
+pub(super) mod kind {
+    pub(in super::super) const U32: u32 = 4;
+    pub(in super::super) const I32: u32 = 5;
+    pub(in super::super) const F32: u32 = 6;
+    pub(in super::super) const BOOL: u32 = 7;
+    pub(in super::super) const TEXT: u32 = 8;
+    pub(in super::super) const LIST: u32 = 9;
+}
+
 /// What is wrong with a file, in words.
 type Checked<T> = Result<T, String>;
 
@@ -74,6 +84,13 @@ pub(super) struct Header {
     pub(super) tensors_at: usize,
     /// What tensors are aligned to.
     pub(super) alignment: usize,
+}
+
+/// Reads the metadata alone: the number of entries and the entries.
+pub(super) fn metadata(bytes: &[u8]) -> Checked<HashMap<String, Value>> {
+    let mut cursor = Cursor { bytes, at: 0 };
+    let count = cursor.count(13, "metadata entries")?;
+    cursor.metadata(count)
 }
 
 impl Header {
@@ -220,10 +237,10 @@ impl<'a> Cursor<'a> {
 
     fn value(&mut self, kind: u32) -> Checked<Value> {
         Ok(match kind {
-            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Bool(self.take(1)?[0] != 0),
-            8 => Value::Text(self.text()?),
-            9 => self.list(MAX_NESTING)?,
+            kind::F32 => Value::Float(f32::from_le_bytes(self.array()?).into()),
+            kind::BOOL => Value::Bool(self.take(1)?[0] != 0),
+            kind::TEXT => Value::Text(self.text()?),
+            kind::LIST => self.list(MAX_NESTING)?,
             12 => Value::Float(f64::from_le_bytes(self.array()?)),
             _ => Value::Integer(self.integer(kind)?),
         })

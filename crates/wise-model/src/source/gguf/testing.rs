@@ -4,6 +4,7 @@ use crate::expected_tensors;
 
 use super::super::testing::tiny_config;
 use super::encode::text;
+use super::names::llama_cpp;
 
 /// Metadata and tensors in the order they will be written.
 pub(super) struct Builder {
@@ -85,23 +86,6 @@ impl Builder {
     }
 }
 
-/// What llama.cpp calls the tensor of a Hugging Face name.
-fn llama_cpp(name: &str) -> String {
-    [
-        ("model.embed_tokens", "token_embd"),
-        ("model.norm", "output_norm"),
-        ("model.layers", "blk"),
-        ("input_layernorm", "attn_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("self_attn.o_proj", "attn_output"),
-        ("self_attn.", "attn_"),
-        ("mlp.", "ffn_"),
-        ("_proj", ""),
-    ]
-    .iter()
-    .fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
-}
-
 /// A whole model with the sizes of [`tiny_config`]; every tensor counts up from 0.
 pub(super) fn tiny_model() -> Builder {
     let config = tiny_config();
@@ -132,7 +116,7 @@ pub(super) fn tiny_model() -> Builder {
         let values: Vec<f32> = (0..shape.iter().product())
             .map(|i: usize| i as f32)
             .collect();
-        file.tensor(&llama_cpp(&name), &shape, &values);
+        file.tensor(&llama_cpp(&name, config.family), &shape, &values);
     }
     file
 }

@@ -90,3 +90,51 @@ pub fn write_adapter(adapter: &Adapter<'_>, base: &str, folder: &Path) -> Result
             .map_err(io_error("write", folder))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of the factors, and the configuration.
+    fn written(family: Family) -> (Vec<String>, serde_json::Value) {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("lora");
+        let adapter = Adapter {
+            family,
+            layer: 3,
+            shape: [2, 3],
+            rank: 1,
+            down: &[1.0; 3],
+            up: &[1.0; 2],
+        };
+        write_adapter(&adapter, "base", &out).unwrap();
+        let bytes = std::fs::read(out.join("adapter_model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<String> = tensors.names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        let config = std::fs::read(out.join("adapter_config.json")).unwrap();
+        (names, serde_json::from_slice(&config).unwrap())
+    }
+
+    #[test]
+    fn each_family_has_its_own_name_for_the_matrix() {
+        for (family, module, pattern, transposed) in [
+            (
+                Family::Llama,
+                "model.layers.3.mlp.down_proj",
+                "layers",
+                false,
+            ),
+            (Family::Gpt2, "transformer.h.3.mlp.c_proj", "h", true),
+            (Family::GptJ, "transformer.h.3.mlp.fc_out", "h", false),
+        ] {
+            let (names, config) = written(family);
+            let factor = |f: &str| format!("base_model.model.{module}.{f}.weight");
+            assert_eq!(names, [factor("lora_A"), factor("lora_B")]);
+            assert_eq!(config["layers_pattern"], pattern);
+            assert_eq!(config["fan_in_fan_out"], transposed);
+            let target = config["target_modules"][0].as_str().unwrap();
+            assert!(module.ends_with(&format!(".{target}")), "{target}");
+        }
+    }
+}

@@ -1,10 +1,9 @@
 //! A folder as a copy of another, with one of its weights replaced.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::export::{Replaced, whole_folder, write_tensors};
 use super::held::{Form, Held, held};
@@ -24,6 +23,7 @@ pub(super) fn copy_folder(
     folder: &Path,
 ) -> Result<()> {
     whole_folder(folder, |whole| {
+        let mut left = replaced;
         for entry in std::fs::read_dir(source).map_err(io_error("list", source))? {
             let from = entry.map_err(io_error("list", source))?.path();
             let extension = from.extension().and_then(|e| e.to_str());
@@ -31,17 +31,20 @@ pub(super) fn copy_folder(
                 continue;
             }
             let to = whole.join(from.file_name().unwrap_or_default());
-            let is_rewritten = match replaced.filter(|_| extension == Some("safetensors")) {
-                Some(replaced) => rewrite(&from, config, replaced, &to)?,
-                None => false,
-            };
-            if !is_rewritten {
-                std::fs::copy(&from, &to).map_err(io_error("copy", &from))?;
-                let synced = File::open(&to).and_then(|file| file.sync_all());
-                synced.map_err(io_error("write", &to))?;
+            if let Some(replaced) = left.filter(|_| extension == Some("safetensors"))
+                && rewrite(&from, config, replaced, &to)?
+            {
+                left = None;
+                continue;
             }
+            std::fs::copy(&from, &to).map_err(io_error("copy", &from))?;
+            let synced = File::open(&to).and_then(|file| file.sync_all());
+            synced.map_err(io_error("write", &to))?;
         }
-        Ok(())
+        match left {
+            Some(replaced) => Err(replaced.refused()),
+            None => Ok(()),
+        }
     })
 }
 
@@ -49,59 +52,34 @@ pub(super) fn copy_folder(
 fn rewrite(from: &Path, config: &Config, replaced: Replaced<'_>, to: &Path) -> Result<bool> {
     let file = File::open(from).map_err(io_error("open", from))?;
     let bytes = map_file(&file).map_err(io_error("map", from))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| malformed(from, e.to_string()))?;
-    let of_replaced = |name: &str, shape: &[usize]| {
-        let held = held(config, name, shape).into_iter();
-        held.rev().find(|held| held.name == replaced.name)
+    let damaged = |e: safetensors::SafeTensorError| malformed(from, e.to_string());
+    let mut tensors: Vec<(String, TensorView<'_>)> =
+        SafeTensors::deserialize(&bytes).map_err(damaged)?.tensors();
+    let of_replaced = |(index, (name, view)): (usize, &(String, TensorView<'_>))| {
+        let mut held = held(config, name, view.shape()).into_iter();
+        Some((index, held.find(|held| held.name == replaced.name)?))
     };
-    let mut found = false;
-    let mut weights: Vec<(String, Weight<'_>)> = Vec::new();
-    for (name, view) in tensors.iter() {
-        let (mut dtype, mut data) = (view.dtype(), Cow::Borrowed(view.data()));
-        if let Some(held) = of_replaced(name, view.shape()) {
-            (dtype, data) = (Dtype::F32, Cow::Owned(as_held(replaced.values, &held)));
-            found = true;
-        }
-        let shape = view.shape().to_vec();
-        weights.push((name.to_owned(), Weight { dtype, shape, data }));
-    }
-    if found {
-        write_tensors(weights, to).map_err(io_error("write", to))?;
-    }
-    Ok(found)
+    let Some((index, held)) = tensors.iter().enumerate().find_map(of_replaced) else {
+        return Ok(false);
+    };
+    let (name, view) = &tensors[index];
+    let (name, shape) = (name.clone(), view.shape().to_vec());
+    let values = as_held(replaced, &held, &shape)?;
+    let view = TensorView::new(Dtype::F32, shape, &values).map_err(damaged)?;
+    tensors[index] = (name, view);
+    write_tensors(tensors, to).map_err(io_error("write", to))?;
+    Ok(true)
 }
 
-/// The bytes of a matrix as the folder has it.
-fn as_held(values: &[f32], held: &Held) -> Vec<u8> {
-    let values: Vec<f32> = match (&held.form, held.shape.as_slice()) {
-        (Form::Columns { .. }, &[_, columns]) => (0..columns)
-            .flat_map(|column| values.iter().skip(column).step_by(columns).copied())
+/// The bytes of a matrix as the folder has it, in a tensor of this shape.
+fn as_held(replaced: Replaced<'_>, held: &Held, shape: &[usize]) -> Result<Vec<u8>> {
+    let values = replaced.values;
+    let values: Vec<f32> = match (&held.form, shape) {
+        (Form::Plain, _) => values.to_vec(),
+        (Form::Columns { chosen, .. }, &[rows, columns]) if *chosen == (0..columns) => (0..rows)
+            .flat_map(|row| values.iter().skip(row).step_by(rows).copied())
             .collect(),
-        _ => values.to_vec(),
+        _ => return Err(replaced.refused()),
     };
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-struct Weight<'a> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    data: Cow<'a, [u8]>,
-}
-
-impl View for Weight<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.data)
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.len()
-    }
+    Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }

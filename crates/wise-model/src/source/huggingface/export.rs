@@ -13,7 +13,8 @@ use super::copy::copy_folder;
 use super::held::is_from_one;
 use crate::atomic::folder_of;
 use crate::source::map::io_error;
-use crate::source::{ModelFiles, Progress, TensorSource, expected_tensors};
+use crate::source::report::unsupported;
+use crate::source::{LoadReport, ModelFiles, Progress, TensorSource, expected_tensors};
 use crate::{Config, Error, Family, Result, RopeScaling};
 
 /// A weight that is written with other values than the model's own.
@@ -38,16 +39,17 @@ pub fn write_folder(
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
+    LoadReport::check(&files.config, files.tensors.as_ref())?;
     let expected = expected_tensors(&files.config);
     if let Some(replaced) = replaced {
         let own = expected.iter().find(|(name, _)| name == replaced.name);
         replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
     }
-    if let Some(source) = files
-        .tensors
-        .folder()
-        .filter(|_| files.config.family.is_gpt())
-    {
+    if files.config.family.is_gpt() {
+        let source = files.tensors.folder().ok_or_else(|| {
+            let got = format!("{:?} from elsewhere", files.config.family);
+            unsupported("family", got, "GPT-2 and GPT-J from a folder")
+        })?;
         return copy_folder(source, &files.config, replaced, folder);
     }
     whole_folder(folder, |whole| {
@@ -81,6 +83,15 @@ pub fn write_folder(
 }
 
 impl Replaced<'_> {
+    /// It cannot be written with the values of one weight.
+    pub(super) fn refused(&self) -> Error {
+        Error::Replaced {
+            name: self.name.to_owned(),
+            got: self.values.len(),
+            expected: 0,
+        }
+    }
+
     /// Whether a weight of this shape may have these values.
     pub(in crate::source) fn check(&self, shape: Option<&[usize]>) -> Result<()> {
         let (name, got) = (self.name.to_owned(), self.values.len());

@@ -26,21 +26,32 @@ use crate::{Error, Result};
 
 /// Opens a folder with `config.json`, `tokenizer.json` and `*.safetensors`.
 pub(super) fn open(name: &str, folder: &Path, progress: Report<'_>) -> Result<ModelFiles> {
+    opened(name, folder, |tensors| tensors.sha256(progress))
+}
+
+/// The same without a checksum, for which all of the weights would have to be read.
+pub(super) fn open_unhashed(name: &str, folder: &Path) -> Result<ModelFiles> {
+    opened(name, folder, |_| Ok(String::new()))
+}
+
+fn opened(
+    name: &str,
+    folder: &Path,
+    sha256: impl FnOnce(&FolderTensors) -> Result<String>,
+) -> Result<ModelFiles> {
     let (config, config_eos) = config::read(&folder.join("config.json"))?;
     let tokenizer = tokenizer(&folder.join("tokenizer.json"))?;
     let chat_template = chat_template(folder)?;
     let eos = generation_eos(folder)?.unwrap_or(config_eos);
     let tensors = FolderTensors::open(folder, &config)?;
-    let sha256 = tensors.sha256(progress)?;
-    let tensors = Box::new(tensors);
     Ok(ModelFiles {
+        sha256: sha256(&tensors)?,
         name: name.to_owned(),
         config,
         tokenizer,
         chat_template,
         eos,
-        tensors,
-        sha256,
+        tensors: Box::new(tensors),
         converted: None,
     })
 }

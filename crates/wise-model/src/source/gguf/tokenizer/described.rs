@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use super::super::reader::Value;
 use super::{
     BYTE, CONTROL, LLAMA3_WORDS, NORMAL, QWEN2_WORDS, SUPPORTED_PRE, UNKNOWN, UNUSED, USER_DEFINED,
-    error,
+    error, text,
 };
 use crate::Result;
 
@@ -57,7 +57,7 @@ pub(in super::super) fn described(
             format!("[PAD{id}]")
         });
     }
-    let merges = merges(model)?;
+    let merges = merges(model);
     let mut entries = HashMap::new();
     let mut set = |key: &str, value: Value| entries.insert(format!("tokenizer.ggml.{key}"), value);
     let steps = steps(&json["pre_tokenizer"]);
@@ -70,6 +70,15 @@ pub(in super::super) fn described(
         set("model", Value::Text("llama".to_owned()));
         set("scores", Value::Floats(scores(&tokens, &merges)));
         set("add_space_prefix", Value::Bool(prefixes_space(tokenizer)?));
+        if let Some((id, _)) = types.iter().find(|(_, kind)| **kind == UNKNOWN) {
+            set("unknown_token_id", Value::Integer(i128::from(*id)));
+        }
+        // Those are looked for in the text as it is, before its spaces are replaced.
+        for (id, token) in &mut tokens {
+            if types.get(id) == Some(&USER_DEFINED) {
+                *token = token.replace('▁', " ");
+            }
+        }
     } else {
         return Err(error(
             "it is neither byte-level nor one that falls back to bytes, expected one of them",
@@ -86,29 +95,43 @@ pub(in super::super) fn described(
     Ok(entries)
 }
 
-/// Whether a tokenizer that was read of a description cuts texts as the one that was described.
+/// Whether what is read of a description cuts texts as the tokenizer that was described.
 ///
 /// # Errors
 /// [`crate::Error::Tokenizer`] with the first text that they cut differently.
-pub(in super::super) fn check_same(own: &Tokenizer, read: &Tokenizer) -> Result<()> {
-    let added = own.get_added_tokens_decoder().into_values();
-    let specials: String = added.map(|token| token.content).take(64).collect();
-    let texts = SAMPLES.iter().copied().chain([specials.as_str()]);
-    let ids = |tokenizer: &Tokenizer, text: &str| -> Result<Vec<u32>> {
-        let encoding = tokenizer
-            .encode(text, true)
-            .map_err(|e| error(e.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+pub(in super::super) fn check_same(
+    own: &Tokenizer,
+    metadata: &HashMap<String, Value>,
+) -> Result<()> {
+    let read = super::tokenizer(metadata)?;
+    let check = |text: &str| {
+        let (got, expected) = (ids(&read, text, true)?, ids(own, text, true)?);
+        if got == expected {
+            return Ok(());
+        }
+        Err(error(format!(
+            "a GGUF file cannot say how it cuts {text:?}: got {got:?}, expected {expected:?}"
+        )))
     };
-    for text in texts {
-        let (got, expected) = (ids(read, text)?, ids(own, text)?);
-        if got != expected {
-            return Err(error(format!(
-                "a GGUF file cannot say how it cuts {text:?}: got {got:?}, expected {expected:?}"
-            )));
+    SAMPLES.iter().try_for_each(|text| check(text))?;
+    let added: BTreeMap<u32, String> = (own.get_added_tokens_decoder().into_iter())
+        .map(|(id, token)| (id, token.content))
+        .collect();
+    // Where spaces are pieces, llama.cpp puts one behind a special token, whatever a file says.
+    let beside_text = text(metadata, "model")? == "gpt2";
+    for token in added.values() {
+        check(token)?;
+        if beside_text {
+            check(&format!("a{token}b {token} c"))?;
         }
     }
     Ok(())
+}
+
+fn ids(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Vec<u32>> {
+    let encoding = tokenizer.encode(text, special);
+    let encoding = encoding.map_err(|e| error(e.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 fn types(tokens: &BTreeMap<u32, String>, json: &Json) -> BTreeMap<u32, i64> {
@@ -141,22 +164,12 @@ fn types(tokens: &BTreeMap<u32, String>, json: &Json) -> BTreeMap<u32, i64> {
     types
 }
 
-/// Pairs, which are written as such or as one text.
-fn merges(model: &Json) -> Result<Vec<(String, String)>> {
-    let pair = |merge: &Json| {
-        let pair = match merge {
-            Json::String(text) => text
-                .split_once(' ')
-                .map(|(a, b)| (a.to_owned(), b.to_owned())),
-            merge => {
-                let part = |index: usize| merge[index].as_str().map(str::to_owned);
-                part(0).zip(part(1))
-            }
-        };
-        pair.ok_or_else(|| error(format!("a merge is {merge}, expected two tokens")))
-    };
-    let merges = model["merges"].as_array();
-    merges.into_iter().flatten().map(pair).collect()
+fn merges(model: &Json) -> Vec<(String, String)> {
+    let part = |merge: &Json, index: usize| merge[index].as_str().unwrap_or_default().to_owned();
+    let merges = model["merges"].as_array().into_iter().flatten();
+    merges
+        .map(|merge| (part(merge, 0), part(merge, 1)))
+        .collect()
 }
 
 /// The steps of a pipeline, one by one.
@@ -210,13 +223,7 @@ fn prefixes_space(tokenizer: &Tokenizer) -> Result<bool> {
 
 /// The tokens that are put before and behind a text: flag, key and id.
 fn boundaries(tokenizer: &Tokenizer) -> Result<[(&'static str, &'static str, Option<u32>); 2]> {
-    let ids = |special: bool| -> Result<Vec<u32>> {
-        let encoding = tokenizer
-            .encode("a", special)
-            .map_err(|e| error(e.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
-    };
-    let (bare, with) = (ids(false)?, ids(true)?);
+    let (bare, with) = (ids(tokenizer, "a", false)?, ids(tokenizer, "a", true)?);
     let added = with.len().saturating_sub(bare.len());
     let begins = added > 0 && with.get(1..=bare.len()) == Some(&bare[..]);
     let ends = added > usize::from(begins);

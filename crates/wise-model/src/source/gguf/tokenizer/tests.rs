@@ -139,7 +139,7 @@ mod describing {
     fn described_again(data: &HashMap<String, Value>, size: usize) -> HashMap<String, Value> {
         let own = tokenizer(data).unwrap();
         let described = described(&own, size).unwrap();
-        check_same(&own, &tokenizer(&described).unwrap()).unwrap();
+        check_same(&own, &described).unwrap();
         described
     }
 
@@ -186,6 +186,23 @@ mod describing {
     }
 
     #[test]
+    fn spaces_that_are_a_token_of_their_own_are_written_as_spaces() {
+        let mut own = tokenizer(&sentence_piece_metadata()).unwrap();
+        // As transformers has Gemma's: looked for behind the normalizer, which has replaced the spaces.
+        let spaces = AddedToken::from("▁▁".to_owned(), false).normalized(false);
+        own.add_tokens([spaces]).unwrap();
+        let described = described(&own, 265).unwrap();
+        let Value::Texts(tokens) = &described["tokenizer.ggml.tokens"] else {
+            panic!("no tokens")
+        };
+        assert_eq!(tokens[264], "  ");
+        assert_eq!(
+            described["tokenizer.ggml.unknown_token_id"],
+            Value::Integer(0)
+        );
+    }
+
+    #[test]
     fn rows_without_a_token_are_filled_up() {
         let again = described_again(&byte_level_metadata("gpt-2"), 14);
         let Value::Texts(tokens) = &again["tokenizer.ggml.tokens"] else {
@@ -212,7 +229,7 @@ mod describing {
         ]});
         uncut.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(steps).unwrap()));
         assert!(refused(&uncut, 12).contains("in a way of its own"));
-        let other = tokenizer(&byte_level_metadata("smollm")).unwrap();
+        let other = byte_level_metadata("smollm");
         let error = check_same(&own, &other).unwrap_err().to_string();
         assert!(error.contains("cannot say how it cuts"), "{error}");
     }
