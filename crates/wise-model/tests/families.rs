@@ -72,6 +72,19 @@ fn assert_agree(got: burn::tensor::Tensor<2>, expected: &[Vec<f32>], what: &str)
     assert!(error < TOLERANCE * largest, "{what}: {error} of {largest}");
 }
 
+/// Whether a model has another's weights and this matrix in place of one of them.
+#[track_caller]
+fn assert_only_replaced(got: &mut ModelFiles, own: &mut ModelFiles, matrix: &[f32]) {
+    assert_eq!(got.tensors.names(), own.tensors.names());
+    for tensor in own.tensors.names() {
+        let expected = match tensor.as_str() {
+            DOWN => matrix.to_vec(),
+            _ => own.tensors.read(&tensor).unwrap(),
+        };
+        assert_eq!(got.tensors.read(&tensor).unwrap(), expected, "{tensor}");
+    }
+}
+
 #[test]
 fn logits_agree_with_transformers_wherever_the_model_is_split() {
     for (name, model, golden) in families() {
@@ -151,14 +164,7 @@ fn a_folder_with_one_matrix_replaced_has_all_others() {
         };
         write_folder(&mut own, Some(replaced), &copy, &mut |_| {}).unwrap();
         let mut written = files(&copy);
-        assert_eq!(written.tensors.names(), own.tensors.names());
-        for tensor in own.tensors.names() {
-            let expected = match tensor.as_str() {
-                DOWN => matrix.clone(),
-                _ => own.tensors.read(&tensor).unwrap(),
-            };
-            assert_eq!(written.tensors.read(&tensor).unwrap(), expected, "{tensor}");
-        }
+        assert_only_replaced(&mut written, &mut own, &matrix);
     }
 }
 
@@ -211,14 +217,7 @@ fn a_gguf_file_made_of_a_folder_holds_the_same_model() {
             own.config.family = Family::Llama;
         }
         assert_eq!((&made.config, &made.eos), (&own.config, &own.eos));
-        assert_eq!(made.tensors.names(), own.tensors.names());
-        for tensor in own.tensors.names() {
-            let expected = match tensor.as_str() {
-                DOWN => matrix.clone(),
-                _ => own.tensors.read(&tensor).unwrap(),
-            };
-            assert_eq!(made.tensors.read(&tensor).unwrap(), expected, "{tensor}");
-        }
+        assert_only_replaced(&mut made, &mut own, &matrix);
         let ids = |files: &ModelFiles| {
             let encoding = files.tokenizer.encode("Who, and when?<|end|>", true);
             encoding.unwrap().get_ids().to_vec()

@@ -1,5 +1,6 @@
 //! A model as a GGUF file: a copy of one, or made of a Hugging Face folder.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use crate::atomic::replace_with;
 use crate::source::huggingface::{self, Replaced};
 use crate::source::map::{io_error, map};
 use crate::source::rotary::interleaved;
-use crate::source::{LoadReport, ModelFiles, expected_tensors, locate};
+use crate::source::{ModelFiles, locate};
 use crate::{Error, Progress, Result};
 
 /// Writes the model that `name` stands for as a GGUF file, of whose tensors one may be `replaced`, and is then in f32.
@@ -76,8 +77,8 @@ fn copy(path: &Path, replaced: Option<Replaced<'_>>, out: &Path) -> Result<()> {
     write(metadata, &tensors, header.alignment, out, |index| {
         let tensor = &header.tensors[index];
         Ok(match is_replaced(tensor) {
-            Some(replaced) => bytes_of(replaced.values, Precision::F32),
-            None => bytes[tensor.start..][..tensor.len].to_vec(),
+            Some(replaced) => Cow::Owned(bytes_of(replaced.values, Precision::F32)),
+            None => Cow::Borrowed(&bytes[tensor.start..][..tensor.len]),
         })
     })
 }
@@ -89,12 +90,7 @@ fn make(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
     let config = files.config.clone();
-    LoadReport::check(&config, files.tensors.as_ref())?;
-    let names = expected_tensors(&config);
-    if let Some(replaced) = replaced {
-        let own = names.iter().find(|(name, _)| name == replaced.name);
-        replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
-    }
+    let names = huggingface::checked_tensors(&files, replaced)?;
     let is_replaced = |name: &str| replaced.filter(|replaced| replaced.name == name);
     let (mut tensors, mut precisions) = (Vec::new(), Vec::new());
     for (name, shape) in &names {
@@ -121,7 +117,7 @@ fn make(
     head.extend(metadata);
     write(&head, &header.tensors, header.alignment, out, |index| {
         let Some((name, _)) = names.get(index) else {
-            return Ok(bytes_of(&divisors, Precision::F32));
+            return Ok(Cow::Owned(bytes_of(&divisors, Precision::F32)));
         };
         progress(Progress::Loading {
             tensor: name,
@@ -137,7 +133,7 @@ fn make(
             Some(heads) => interleaved(&values, heads, heads * config.head_dim, config.head_dim),
             None => values,
         };
-        Ok(bytes_of(&values, precisions[index]))
+        Ok(Cow::Owned(bytes_of(&values, precisions[index])))
     })
 }
 
@@ -161,12 +157,12 @@ fn bytes_of(values: &[f32], precision: Precision) -> Vec<u8> {
 }
 
 /// Writes a file of a head, the entries of tensors, and what `data` says that each of them holds.
-fn write(
+fn write<'a>(
     head: &[u8],
     tensors: &[TensorInfo],
     alignment: usize,
     out: &Path,
-    mut data: impl FnMut(usize) -> Result<Vec<u8>>,
+    mut data: impl FnMut(usize) -> Result<Cow<'a, [u8]>>,
 ) -> Result<()> {
     let mut entries = Vec::new();
     let mut offset = 0;

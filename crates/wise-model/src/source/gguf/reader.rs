@@ -88,9 +88,7 @@ pub(super) struct Header {
 
 /// Reads the metadata alone: the number of entries and the entries.
 pub(super) fn metadata(bytes: &[u8]) -> Checked<HashMap<String, Value>> {
-    let mut cursor = Cursor { bytes, at: 0 };
-    let count = cursor.count(13, "metadata entries")?;
-    cursor.metadata(count)
+    Cursor { bytes, at: 0 }.metadata()
 }
 
 impl Header {
@@ -109,10 +107,9 @@ impl Header {
                 "its version is {version}, expected 2 or 3 (little-endian)"
             ));
         }
-        // The smallest tensor entry takes 24 bytes, the smallest metadata entry 13.
+        // The smallest entry takes 24 bytes.
         let tensor_count = cursor.count(24, "tensors")?;
-        let metadata_count = cursor.count(13, "metadata entries")?;
-        let metadata = cursor.metadata(metadata_count)?;
+        let metadata = cursor.metadata()?;
         let (alignment, tensors_at) = (alignment(&metadata)?, cursor.at);
         let mut tensors = Vec::with_capacity(tensor_count);
         for _ in 0..tensor_count {
@@ -222,7 +219,9 @@ impl<'a> Cursor<'a> {
             .map_err(|e| format!("the text at byte {at} is not UTF-8: {e}"))
     }
 
-    fn metadata(&mut self, count: usize) -> Checked<HashMap<String, Value>> {
+    fn metadata(&mut self) -> Checked<HashMap<String, Value>> {
+        // The smallest entry takes 13 bytes.
+        let count = self.count(13, "metadata entries")?;
         let mut metadata = HashMap::with_capacity(count);
         for _ in 0..count {
             let key = self.text()?;
@@ -273,20 +272,20 @@ impl<'a> Cursor<'a> {
         };
         let len = self.count(least, "array elements")?;
         match kind {
-            4 | 5 => (0..len)
+            kind::U32 | kind::I32 => (0..len)
                 .map(|_| Ok(self.integer(kind)? as i64))
                 .collect::<Checked<_>>()
                 .map(Value::Integers),
-            6 => (0..len)
+            kind::F32 => (0..len)
                 .map(|_| self.array().map(f32::from_le_bytes))
                 .collect::<Checked<_>>()
                 .map(Value::Floats),
-            8 => (0..len)
+            kind::TEXT => (0..len)
                 .map(|_| self.text())
                 .collect::<Checked<_>>()
                 .map(Value::Texts),
-            9 if nesting == 0 => Err("arrays are nested too deeply".to_owned()),
-            9 => (0..len)
+            kind::LIST if nesting == 0 => Err("arrays are nested too deeply".to_owned()),
+            kind::LIST => (0..len)
                 .try_for_each(|_| self.list(nesting - 1).map(drop))
                 .map(|()| Value::Other),
             _ => self.take(least * len).map(|_| Value::Other),

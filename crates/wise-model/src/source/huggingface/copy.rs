@@ -42,7 +42,7 @@ pub(super) fn copy_folder(
             synced.map_err(io_error("write", &to))?;
         }
         match left {
-            Some(replaced) => Err(replaced.refused()),
+            Some(replaced) => Err(replaced.refused(0)),
             None => Ok(()),
         }
     })
@@ -79,7 +79,7 @@ fn as_held(replaced: Replaced<'_>, held: &Held, shape: &[usize]) -> Result<Vec<u
         (Form::Columns { chosen, .. }, &[rows, columns]) if *chosen == (0..columns) => (0..rows)
             .flat_map(|row| values.iter().skip(row).step_by(rows).copied())
             .collect(),
-        _ => return Err(replaced.refused()),
+        _ => return Err(replaced.refused(0)),
     };
     Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }

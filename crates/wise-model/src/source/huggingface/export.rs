@@ -39,12 +39,7 @@ pub fn write_folder(
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    LoadReport::check(&files.config, files.tensors.as_ref())?;
-    let expected = expected_tensors(&files.config);
-    if let Some(replaced) = replaced {
-        let own = expected.iter().find(|(name, _)| name == replaced.name);
-        replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
-    }
+    let expected = checked_tensors(files, replaced)?;
     if files.config.family.is_gpt() {
         let source = files.tensors.folder().ok_or_else(|| {
             let got = format!("{:?} from elsewhere", files.config.family);
@@ -82,26 +77,35 @@ pub fn write_folder(
     })
 }
 
+/// Name and shape of everything that is written of a model, once its weights fit, and the replaced one too.
+pub(in crate::source) fn checked_tensors(
+    files: &ModelFiles,
+    replaced: Option<Replaced<'_>>,
+) -> Result<Vec<(String, Vec<usize>)>> {
+    LoadReport::check(&files.config, files.tensors.as_ref())?;
+    let expected = expected_tensors(&files.config);
+    if let Some(replaced) = replaced {
+        let own = expected.iter().find(|(name, _)| name == replaced.name);
+        replaced.check(own.map(|(_, shape)| shape.as_slice()))?;
+    }
+    Ok(expected)
+}
+
 impl Replaced<'_> {
-    /// It cannot be written with the values of one weight.
-    pub(super) fn refused(&self) -> Error {
+    /// Where so many values are expected; 0 if it cannot be written with the values of one weight.
+    pub(super) fn refused(&self, expected: usize) -> Error {
         Error::Replaced {
             name: self.name.to_owned(),
             got: self.values.len(),
-            expected: 0,
+            expected,
         }
     }
 
     /// Whether a weight of this shape may have these values.
     pub(in crate::source) fn check(&self, shape: Option<&[usize]>) -> Result<()> {
-        let (name, got) = (self.name.to_owned(), self.values.len());
         let expected = shape.map_or(0, |shape| shape.iter().product());
-        if got != expected || expected == 0 {
-            return Err(Error::Replaced {
-                name,
-                got,
-                expected,
-            });
+        if self.values.len() != expected || expected == 0 {
+            return Err(self.refused(expected));
         }
         Ok(())
     }

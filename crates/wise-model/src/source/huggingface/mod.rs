@@ -18,6 +18,7 @@ use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
 pub use self::adapter::{Adapter, write_adapter};
+pub(super) use self::export::checked_tensors;
 pub use self::export::{Replaced, write_folder};
 use self::tensors::FolderTensors;
 use super::map::io_error;
