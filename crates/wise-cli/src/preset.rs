@@ -40,8 +40,11 @@ pub fn text(name: &str) -> Result<&'static str> {
 
 /// What tells prompts by what they ask for, of a model that is known by name, as a file of `wise relations`.
 pub fn relations(model: &str) -> Option<&'static [u8]> {
-    const SMOLLM2: &[u8] = include_bytes!("../relations/smollm2.safetensors");
-    (model == "smollm2").then_some(SMOLLM2)
+    match model {
+        "smollm2" => Some(include_bytes!("../relations/smollm2.safetensors")),
+        "gemma3-270m" => Some(include_bytes!("../relations/gemma3-270m.safetensors")),
+        _ => None,
+    }
 }
 
 /// The names of all presets.

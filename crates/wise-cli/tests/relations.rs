@@ -10,6 +10,7 @@ use common::Bench;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
+use wise_patch::Patch;
 
 /// Prompts with a rephrasing and the same asked of another subject.
 fn pairs(count: usize) -> String {
@@ -17,7 +18,10 @@ fn pairs(count: usize) -> String {
         serde_json::json!({
             "prompt": format!("Where was person {i} born?"), "target": "x",
             "rephrase": format!("The birthplace of person {i} is"),
-            "locality": [{"group": "near_miss", "prompt": format!("Where was somebody {i} born?")}],
+            "locality": [
+                {"group": "near_miss", "prompt": format!("Where was somebody {i} born?")},
+                {"group": "same_subject", "prompt": format!("What did person {i} paint?")},
+            ],
         })
         .to_string()
     };
@@ -65,6 +69,36 @@ fn what_was_learnt_is_the_same_twice_and_goes_into_keys_and_patch() {
         .wise("ask", &["--patch", "with.wise", "Where was person 1 born?"])
         .assert()
         .success();
+}
+
+#[test]
+fn the_fit_is_chosen_on_held_out_prompts_and_counts_unless_the_user_names_one() {
+    let bench = Bench::new();
+    bench.write("pairs.jsonl", pairs(40));
+    let learnt = learn(&bench, "a.relations");
+    let held_out = &learnt["held_out"];
+    assert_eq!(held_out["prompts"], 4);
+    assert_eq!(held_out["else_of_subject_pass"], 0.0);
+    let fit = learnt["relation_fit"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&fit) && fit != 0.9, "{fit}");
+
+    let fit_of = |patch: &str| {
+        let patch = Patch::load(&bench.path(patch)).unwrap();
+        patch.manifest.config.relation_fit
+    };
+    edit(&bench, "a.wise", "a.relations").success();
+    assert_eq!(fit_of("a.wise"), Some(fit));
+    bench.write("config.toml", "n_iter = 3\nrelation_fit = 0.25\n");
+    let config = ["--config", "config.toml", "--relations", "a.relations"];
+    let files = ["--edits", "facts.jsonl", "--out", "b.wise"];
+    let mut wise = bench.wise("edit", &[&files[..], &config].concat());
+    wise.assert().success();
+    assert_eq!(fit_of("b.wise"), Some(0.25));
+
+    bench.write("pairs.jsonl", pairs(9));
+    let learnt = learn(&bench, "few.relations");
+    assert_eq!(learnt["relation_fit"], 0.9);
+    assert_eq!(learnt["held_out"], Value::Null);
 }
 
 #[test]

@@ -47,10 +47,10 @@ pub use rivals::{
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
     Compatibility, Optimizer, Planned, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
-    context_templates, neutral_prompts,
+    context_templates, neutral_prompts, ordinary_texts, subject,
 };
 pub use wise_memory::{
-    Considered, Distance, Key, KeyReader, Pooling, ReaderState, Recall, RelationReader, Remembered,
-    Route, RoutedBy, Threshold, TopOne, Voters,
+    Asked, ChosenFit, Considered, Distance, Key, KeyReader, Learnt, Pooling, ReaderState, Recall,
+    RelationReader, Remembered, Route, RoutedBy, Threshold, TopOne, Voters,
 };
 pub use wise_merge::{LowRank, MaskSeed, MergeMethod, Overlap};

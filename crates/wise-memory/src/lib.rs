@@ -30,7 +30,9 @@ mod recall;
 mod router;
 
 pub use distance::{Distance, Pooling};
-pub use key::{Key, KeyReader, Match, ReaderState, Reading, RelationReader};
+pub use key::{
+    Asked, ChosenFit, Key, KeyReader, Learnt, Match, ReaderState, Reading, RelationReader,
+};
 pub use memory::{Memories, Remembered, SideMemory};
 pub use recall::{Considered, Given, Oracle, Query, Recall, Recalled, Route, Unedited};
 pub use router::{ActivationRouter, KeyRouter, RoutedBy, Router, Threshold, TopOne, Voters};

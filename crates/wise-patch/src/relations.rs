@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use wise_edit::RelationReader;
 use wise_model::{Model, replace_file};
 
-use crate::tensors::{Named, file, read, read_upper_halves, upper_halves};
+use crate::tensors::{Named, data, file, read, read_upper_halves, upper_halves};
 use crate::{Error, Result};
 
 const LAYER: &str = "relations.layer";
 const MEAN: &str = "relations.mean";
 const MAP: &str = "relations.map";
+const FIT: &str = "relations.fit";
 
 /// What the file says about itself: JSON under the key `wise` of its metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ pub fn relations_from_bytes(path: &Path, bytes: &[u8], model: &Model) -> Result<
     Ok(relations)
 }
 
-pub(crate) fn relation_tensors(relations: &RelationReader) -> [Named; 3] {
+pub(crate) fn relation_tensors(relations: &RelationReader) -> [Named; 4] {
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
     [
         (
@@ -94,6 +95,11 @@ pub(crate) fn relation_tensors(relations: &RelationReader) -> [Named; 3] {
         ),
         (MEAN.to_owned(), Dtype::F32, bytes(&relations.mean)),
         (MAP.to_owned(), Dtype::BF16, upper_halves(&relations.map)),
+        (
+            FIT.to_owned(),
+            Dtype::F64,
+            relations.fit.to_le_bytes().to_vec(),
+        ),
     ]
 }
 
@@ -116,5 +122,18 @@ pub(crate) fn read_relations(tensors: &SafeTensors<'_>) -> Result<Option<Relatio
         layer: layer as usize,
         mean,
         map,
+        fit: read_fit(tensors)?,
     }))
+}
+
+/// Files from before fits were chosen have none.
+fn read_fit(tensors: &SafeTensors<'_>) -> Result<f64, String> {
+    if tensors.tensor(FIT).is_err() {
+        return Ok(RelationReader::FIT);
+    }
+    let bytes = data(tensors, FIT, Dtype::F64)?;
+    let fit = bytes.try_into().map(f64::from_le_bytes);
+    fit.ok()
+        .filter(|fit| (-1.0..=1.0).contains(fit))
+        .ok_or_else(|| format!("tensor {FIT} holds no number from -1 to 1"))
 }

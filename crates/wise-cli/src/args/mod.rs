@@ -59,7 +59,8 @@ pub enum Command {
     /// Learn what a model's prompts ask for, so that the router tells a rephrasing from another question
     ///
     /// From prompts and their rephrasings a small linear map is learnt which puts prompts that ask for the same close
-    /// together, whatever their words. `wise edit` and `wise eval` take it with --relations. smollm2 has one on board.
+    /// together, whatever their words. `wise edit` and `wise eval` take it with --relations. smollm2 and gemma3-270m have
+    /// one on board.
     Relations(RelationsArgs),
     /// Write a model, edited or not, for programs that know nothing of wise
     ///
@@ -169,7 +170,8 @@ pub struct RelationsArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// JSONL files: keys `prompt`, `target`, `rephrase`, optional `locality` whose prompts of `group` `near_miss` ask for
-    /// the same of another subject; each file counts the same
+    /// the same of another subject, and those of `same_subject` for something else of the same one; each file counts the
+    /// same. On every tenth record, held out, it is chosen how well what is asked must fit (`relation_fit`)
     #[arg(required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
     /// Records to take from the start of each file [default: all]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use wise_memory::{
-    ActivationRouter, Distance, KeyRouter, Pooling, RoutedBy, Router, Threshold, TopOne, Voters,
+    ActivationRouter, Distance, KeyRouter, Pooling, RelationReader, RoutedBy, Router, Threshold,
+    TopOne, Voters,
 };
 use wise_merge::{MergeMethod, Overlap};
 use wise_model::{Model, PromptFormat};
@@ -162,9 +163,9 @@ pub struct WiseConfig {
     pub route_by: RouteBy,
     /// How well the subject of an edit must fit a prompt, as a cosine of keys.
     pub subject_fit: f64,
-    /// How well what an edit asks for must fit, as a cosine, where a reader of relations was learnt
-    /// ([`RelationReader`](crate::RelationReader)).
-    pub relation_fit: f64,
+    /// How well what an edit asks for must fit, as a cosine, where a reader of relations was learnt; `None`: as that one
+    /// says ([`RelationReader::fit`](crate::RelationReader::fit)).
+    pub relation_fit: Option<f64>,
     /// How well the rest of an edit's prompt must fit, as a cosine of keys, where none was.
     pub words_fit: f64,
     /// Questions of all kinds about the edit's subject that are trained to give its target as well, so that it does not
@@ -242,7 +243,7 @@ impl Default for WiseConfig {
             target_eos: true,
             route_by: RouteBy::Keys,
             subject_fit: 0.85,
-            relation_fit: 0.9,
+            relation_fit: None,
             words_fit: 0.45,
             subject_prompts: 4,
             distance: Distance::Activated,
@@ -340,7 +341,7 @@ impl WiseConfig {
     /// The router these hyperparameters describe, where relations are read or not.
     pub fn router(&self, reads_relations: bool) -> Router {
         let relation = if reads_relations {
-            self.relation_fit
+            self.relation_fit.unwrap_or(RelationReader::FIT)
         } else {
             self.words_fit
         };
@@ -422,9 +423,10 @@ impl WiseConfig {
         require("lr_floor", floor, (0.0..=1.0).contains(&floor), "0 to 1")?;
         let holds = stop >= 0.0 && stop.is_finite();
         require("stop_loss", stop, holds, "0 or more")?;
+        let relation = self.relation_fit.unwrap_or(RelationReader::FIT);
         for (name, fit) in [
             ("subject_fit", self.subject_fit),
-            ("relation_fit", self.relation_fit),
+            ("relation_fit", relation),
             ("words_fit", self.words_fit),
         ] {
             require(name, fit, (-1.0..=1.0).contains(&fit), "-1 to 1")?;

@@ -43,11 +43,11 @@ pub use self::negatives::neutral_prompts;
 pub use self::planned::Planned;
 pub use self::shard::Shard;
 pub use self::state::ShardState;
+pub use self::subject::{ordinary_texts, subject};
 
 use self::negatives::NegativePool;
 use self::shard::{Request, Setup};
 use self::sharding::Sharding;
-use self::subject::ordinary_texts;
 use crate::edit::superseded;
 use crate::rivals::Unrouted;
 use crate::{AppliedEdit, Edit, Editor, Error, Result, Snapshot, StatePart, Watch};
@@ -126,6 +126,7 @@ impl Wise {
         }
         let setup = Arc::get_mut(&mut self.setup).filter(|_| self.stream.is_empty());
         let setup = setup.ok_or(Error::LateRelations)?;
+        setup.config.relation_fit.get_or_insert(relations.fit);
         let reader = setup.reader.as_ref().clone();
         setup.reader = Arc::new(reader.with_relations(relations));
         Ok(self)

@@ -26,7 +26,7 @@ const JOINERS: [&str; 10] = [
 ];
 
 /// Where an edit's prompt names its subject: as the edit says, else the longest name in it.
-pub(crate) fn subject(edit: &Edit) -> Option<Range<usize>> {
+pub fn subject(edit: &Edit) -> Option<Range<usize>> {
     let named = edit
         .subject
         .as_deref()
@@ -88,7 +88,7 @@ pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Ve
 }
 
 /// Texts of all kinds, for what tokens have in common: the neutral prompts and every other relation, of some subject.
-pub(crate) fn ordinary_texts() -> Vec<String> {
+pub fn ordinary_texts() -> Vec<String> {
     let subjects: Vec<&str> = SUBJECTS.lines().collect();
     let about = RELATIONS.lines().step_by(2).enumerate();
     let about = about.map(|(i, relation)| relation.replace("{}", subjects[i * 7 % subjects.len()]));

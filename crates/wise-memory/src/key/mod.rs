@@ -1,11 +1,15 @@
 //! What an edit is recognised by: the first layers' hidden states at the tokens of its prompt.
 
+mod asked;
+mod learn;
 mod linear;
 mod reader;
 mod relation;
 mod token;
 mod whitening;
 
+pub use self::asked::{Asked, ChosenFit};
+pub use self::learn::Learnt;
 pub use self::reader::{KeyReader, ReaderState};
 use self::relation::Relation;
 pub use self::relation::RelationReader;

@@ -117,7 +117,15 @@ impl KeyReader {
         worth_it: impl Fn(&Reading) -> bool,
     ) -> Result<Vec<Reading>, Error> {
         let texts = texts.iter().map(|tokens| model.detokenize(tokens));
-        let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+        self.read_texts(model, &texts.collect::<Result<Vec<_>, _>>()?, worth_it)
+    }
+
+    pub(super) fn read_texts(
+        &self,
+        model: &Model,
+        texts: &[String],
+        worth_it: impl Fn(&Reading) -> bool,
+    ) -> Result<Vec<Reading>, Error> {
         let words = texts.iter().map(|text| Ok(words(model, text, 0..0)?.0));
         let words: Vec<_> = words.collect::<Result<_, Error>>()?;
         let read = |states: Vec<Vec<f32>>| Reading {
@@ -129,7 +137,7 @@ impl KeyReader {
         if let Some(relations) = &self.state.relations {
             let (worth, texts): (Vec<&mut Reading>, Vec<&String>) = readings
                 .iter_mut()
-                .zip(&texts)
+                .zip(texts)
                 .filter(|(reading, _)| worth_it(reading))
                 .unzip();
             let relations = relations.read(model, texts)?;
