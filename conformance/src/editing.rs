@@ -68,7 +68,7 @@ fn trajectory(model: &Arc<Model>) -> Result<Vec<f32>> {
 }
 
 /// Two facts learnt on the CPU, each in a memory of its own.
-fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<ShardState>)> {
+fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<(usize, ShardState)>)> {
     let config = WiseConfig {
         prompt_format: Some(PromptFormat::Raw),
         save_freq: 1,
@@ -79,8 +79,9 @@ fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<ShardState>)> {
     let states = editor
         .shards()
         .iter()
-        .map(|shard| shard.state(model, editor.config()))
-        .collect::<Result<_, _>>()?;
+        .enumerate()
+        .map(|(index, shard)| -> Result<_> { Ok((index, shard.state(model, editor.config())?)) })
+        .collect::<Result<_>>()?;
     Ok((editor, states))
 }
 
@@ -165,7 +166,14 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
             retrieve,
             ..editor.config().clone()
         };
-        Wise::recall(model, &config, editor.reader(), &states)
+        Wise::recall(
+            model,
+            &config,
+            editor.reader(),
+            &states,
+            &[],
+            editor.dealt(),
+        )
     };
     let (here, there) = (recall(cpu, true)?, recall(device, true)?);
     let prompts = prompts(count);

@@ -35,13 +35,18 @@ pub trait Editor: Any {
     /// If they cannot be written as JSON.
     fn hyperparameters(&self) -> Result<serde_json::Value>;
 
+    /// What edits depend on besides the hyperparameters. Editors that are equal in both make the same of the same edits.
+    fn setup(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Seed of everything random.
     fn seed(&self) -> u64;
 
     /// Most iterations that one edit takes.
     fn iterations(&self) -> usize;
 
-    /// Makes edits in order. If one fails, those reported to `watch` before hold.
+    /// Makes edits in order. If one fails, those reported to `watch` before hold, and the others were never asked for.
     ///
     /// # Errors
     /// If an edit is not usable or its training fails.

@@ -2,10 +2,11 @@
 //!
 //! An [`Editor`] takes [`Edit`]s and hands out a [`Snapshot`] of the edited model. [`Wise`] implements WISE
 //! (Wang et al., "WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of Large Language Models",
-//! NeurIPS 2024): the edits train a copy of one FFN value matrix, the *side memory*, inside a random subspace,
-//! with two losses. The *edit loss* teaches the target behind several context templates; the *router loss*
-//! makes the side memory's output differ from the main memory's on the edits and not on unrelated prompts, so
-//! that a threshold can tell them apart. The model's own weights are never written.
+//! NeurIPS 2024): the edits train a copy of one FFN value matrix, the *side memory*, inside a random subspace.
+//! The *edit loss* teaches the target behind several context templates. Which memory answers is decided by *keys*: a
+//! question goes to the memory of the edit whose subject it names and whose relation it asks for. (The paper's router is
+//! [`RouteBy::Activation`]: a *router loss* makes the side memory's output differ from the main memory's on the edits and
+//! not on unrelated prompts, so that a threshold can tell them apart.) The model's own weights are never written.
 //!
 //! Other editors stand beside it, for comparison: see [`Rival`].
 //!
@@ -47,7 +48,7 @@ pub use rivals::{
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
     Compatibility, Optimizer, Planned, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
-    context_templates, neutral_prompts, ordinary_texts, subject,
+    context_templates, is_closed, neutral_prompts, ordinary_texts, subject,
 };
 pub use wise_memory::{
     Asked, ChosenFit, Considered, Distance, Key, KeyReader, Learnt, Pooling, ReaderState, Recall,

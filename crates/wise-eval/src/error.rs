@@ -133,6 +133,14 @@ pub enum Error {
         /// Tokens of a window.
         expected: usize,
     },
+    /// A model cannot read a window of text.
+    #[error("the model's context has {got} tokens, expected at least {expected} for the held text")]
+    ShortContext {
+        /// Tokens of its context.
+        got: usize,
+        /// Tokens of a window.
+        expected: usize,
+    },
 }
 
 impl Error {
@@ -187,6 +195,7 @@ impl Error {
             Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
             Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
             Self::ShortText { .. } => Some("give a longer text".to_owned()),
+            Self::ShortContext { .. } => Some("leave --held-text out".to_owned()),
             Self::Json(_) | Self::Page(_) | Self::NoRouter { .. } => None,
         }
     }

@@ -1,9 +1,10 @@
 //! Main memory, side memories and the router that picks between them.
 //!
 //! WISE keeps the model's own FFN value matrix as *main memory* and trains copies of it, *side memories*, on
-//! the edits. A side memory answers a query when its output differs enough from the main memory's: the
-//! *routing activation* of an edited prompt is trained to be large, that of anything else to be small
-//! (Wang et al., NeurIPS 2024, section 2.3.1).
+//! the edits. The default router, [`KeyRouter`], compares a query with each edit's *key*: its subject and what it asks
+//! for. The paper's, [`ActivationRouter`], compares outputs: a side memory answers a query when its output differs enough
+//! from the main memory's. The *routing activation* of an edited prompt is trained to be large, that of anything else to
+//! be small (Wang et al., NeurIPS 2024, section 2.3.1).
 //!
 //! [`Recall`] is what every edited model has in common, whoever edited it: for each sequence it tells what answers.
 //!

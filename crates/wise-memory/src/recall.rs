@@ -13,7 +13,7 @@ pub struct Route {
     /// The side memory that answers; `None` for the main memory.
     pub memory: Option<usize>,
     /// Routing activation of that side memory, or of the one that came nearest to its threshold; where keys decide,
-    /// how well the best edit's subject fits.
+    /// how well the best edit fits: its subject, or what it asks for where that is the closer decision.
     pub activation: f32,
     /// The threshold it was compared with.
     pub threshold: f32,

@@ -1,14 +1,15 @@
 //! Files that appear whole or not at all.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
 /// Puts `bytes` under `path`, replacing what is there only once everything is on disk, and returns once the name leads to
-/// it there too.
+/// it there too. What is replaced leaves its permissions; a symbolic link stays one, and what it leads to is replaced.
 ///
 /// # Errors
 /// The system's; nothing is left under `path` that was not there before.
@@ -21,9 +22,13 @@ pub(crate) fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = folder_of(path);
     let mut file = temporary(&unfinished(path), folder)?;
     write(file.as_file_mut())?;
+    if let Ok(replaced) = fs::metadata(path) {
+        file.as_file().set_permissions(replaced.permissions())?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     sync_folder(folder)
@@ -76,9 +81,29 @@ fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file that may be renamed into place: others may read it as far as the umask lets them.
+/// How the names of temporary files and folders in the cache begin, the ones of `tempfile` among them.
+const TEMPORARY: &str = ".tmp";
+
+/// No download or conversion takes longer.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// A temporary file that may be renamed into place: others may read it as far as the umask lets them. The folder is one of
+/// the cache, and what killed processes have left there is removed.
 pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    temporary(OsStr::new(".tmp"), folder)
+    for entry in fs::read_dir(folder)?.flatten().filter(is_left) {
+        let path = entry.path();
+        // Another process may do the same.
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    }
+    temporary(OsStr::new(TEMPORARY), folder)
+}
+
+fn is_left(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let changed = entry.metadata().and_then(|metadata| metadata.modified());
+    let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+        && age.is_some_and(|age| age > LONGEST)
 }
 
 fn temporary(beginning: &OsStr, folder: &Path) -> io::Result<NamedTempFile> {
@@ -87,4 +112,44 @@ fn temporary(beginning: &OsStr, folder: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_leaves_its_permissions_and_a_link_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("file", &link).unwrap();
+        replace_file(&link, b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_killed_processes_have_left_is_removed_and_what_others_write_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let [left, written, model] =
+            [".tmpLEFT", ".tmpNEW", "model"].map(|n| folder.path().join(n));
+        for path in [&left, &written, &model] {
+            File::create(path).unwrap();
+        }
+        for path in [&left, &model] {
+            let long_ago = std::time::SystemTime::now() - 2 * LONGEST;
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        drop(temporary_file(folder.path()).unwrap());
+        assert!(!left.exists() && written.exists() && model.exists());
+    }
 }

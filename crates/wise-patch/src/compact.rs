@@ -1,6 +1,7 @@
 //! A patch in fewer bytes.
 
 use half::bf16;
+use wise_edit::is_closed;
 
 use crate::Patch;
 
@@ -11,9 +12,9 @@ impl Patch {
         let manifest = &self.manifest;
         let mut rounded = 0;
         for (shard, numbers) in manifest.shards.iter().zip(&mut self.numbers) {
-            let is_full = manifest.dealt >= (shard.index + 1) * manifest.config.save_freq;
-            let is_planned = manifest.planned.iter().any(|p| p.shard == shard.index);
-            if is_full && !is_planned && !is_bf16(&numbers.values) {
+            let (config, dealt) = (&manifest.config, manifest.dealt);
+            let is_closed = is_closed(shard.index, config, dealt, &manifest.planned);
+            if is_closed && !is_bf16(&numbers.values) {
                 for value in &mut numbers.values {
                     *value = bf16::from_f32(*value).to_f32();
                 }

@@ -11,6 +11,8 @@ pub const SCHEMA: u32 = 6;
 pub(crate) const OLDEST: u32 = 5;
 /// Ids and places past this are nobody's: a program that counts on from them must not run out of numbers.
 const MOST: usize = 1 << 40;
+/// Shards past this are nobody's: an editor opens all up to the last.
+const MOST_SHARDS: usize = 1 << 20;
 
 /// Everything about a patch but its numbers: JSON under the key `wise` of the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,11 +108,26 @@ impl Manifest {
                 "it has a shard {index}, expected less than {places}"
             ));
         }
+        if places > MOST_SHARDS {
+            return Err(format!(
+                "it has room for {places} shards, expected at most {MOST_SHARDS}"
+            ));
+        }
+        if let Some(empty) = self.shards.iter().find(|shard| shard.edits.is_empty()) {
+            return Err(format!("its shard {} has no edits", empty.index));
+        }
         if !self.shards.is_sorted_by(|a, b| a.index < b.index) {
             return Err("its shards are not in the order of their indices".to_owned());
         }
-        let made = self.shards.iter().flat_map(|shard| &shard.edits);
-        let made = made.map(|applied| applied.id);
+        let made = || self.shards.iter().flat_map(|shard| &shard.edits);
+        let numbers = made().flat_map(|applied| [applied.supersedes, Some(applied.first_negative)]);
+        let mut numbers = numbers.flatten().chain(self.provenance.keys().copied());
+        if let Some(number) = numbers.find(|&number| number > MOST) {
+            return Err(format!(
+                "it counts an edit or a negative {number}, expected at most {MOST}"
+            ));
+        }
+        let made = made().map(|applied| applied.id);
         let planned = self.planned.iter().map(|planned| planned.id);
         let mut ids: Vec<usize> = made.chain(planned).chain(self.undone.clone()).collect();
         let count = ids.len();

@@ -267,13 +267,15 @@ impl Patch {
     /// [`Error::WrongModel`] if the patch was made for another model.
     pub fn snapshot(&self, model: Arc<Model>) -> Result<Snapshot> {
         self.check_model(&model)?;
-        let states: Vec<ShardState> = self.states().map(|(_, state)| state).collect();
+        let (states, manifest) = (self.states().collect::<Vec<_>>(), &self.manifest);
         let reader = Arc::new(KeyReader::from_state(self.reader.clone()));
         Ok(Wise::recall(
             &model,
-            &self.manifest.config,
+            &manifest.config,
             &reader,
             &states,
+            &manifest.planned,
+            manifest.dealt,
         )?)
     }
 

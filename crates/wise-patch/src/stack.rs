@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use wise_edit::WiseConfig;
+use wise_edit::{RouteBy, WiseConfig};
 
 use crate::diff::differing_settings;
 use crate::{Error, Patch, Result};
@@ -45,8 +45,9 @@ impl Patch {
     /// made as the first patch says.
     ///
     /// # Errors
-    /// [`Error::NotAlike`] if the patches are of different models or settings (seeds may differ), [`Error::Unfinished`] if
-    /// one has edits that are not made yet, [`Error::Conflicts`] if they disagree and `policy` is to refuse.
+    /// [`Error::NotAlike`] if the patches are of different models or settings (seeds may differ), or if edits would be left
+    /// out where the router cannot forget them, [`Error::Unfinished`] if one has edits that are not made yet,
+    /// [`Error::Conflicts`] if they disagree and `policy` is to refuse.
     pub fn stack(patches: &[Self], policy: OnConflict) -> Result<Stacked> {
         let Some((first, others)) = patches.split_first() else {
             return Err(Error::NotAlike("no patch was given".to_owned()));
@@ -72,8 +73,15 @@ impl Patch {
             patch.keep_facts(|fact| owners.get(fact) == Some(&index));
             stacked.push(patch);
         }
+        let left_out = before - stacked.len();
+        if left_out > 0 && !forgets(&first.manifest.config) {
+            return Err(Error::NotAlike(format!(
+                "they share prompts, so {left_out} edits would be left out, but only where keys decide and shards are not \
+                 merged is such an edit forgotten"
+            )));
+        }
         Ok(Stacked {
-            left_out: before - stacked.len(),
+            left_out,
             patch: stacked,
             conflicts,
         })
@@ -176,6 +184,11 @@ fn owners(patches: &[Patch], policy: OnConflict) -> (HashMap<&str, usize>, Vec<C
         }
     }
     (owners, conflicts)
+}
+
+/// Whether an edit that is no longer listed cannot be recalled: its memory goes on knowing it.
+fn forgets(config: &WiseConfig) -> bool {
+    config.route_by == RouteBy::Keys && config.retrieve && config.merge_freq.is_none()
 }
 
 /// Whether memories of both can stand side by side; the error says what differs.

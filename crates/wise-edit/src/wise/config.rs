@@ -124,8 +124,8 @@ pub struct WiseConfig {
     /// Shares of its running means of the gradient and of its square that Adam keeps in each step.
     pub adam_betas: [f64; 2],
     /// How many times as long as the edit loss's gradient the router loss's may be; a longer one is shortened. None
-    /// or infinite: any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every prompt
-    /// that violates a margin would throw the edit back.
+    /// or infinite: any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every
+    /// prompt that violates a margin would throw the edit back.
     pub router_gradient: Option<f64>,
     /// Most iterations per edit.
     pub n_iter: usize,
@@ -188,8 +188,7 @@ pub struct WiseConfig {
     /// Facts after which the shards since the last merge become one memory (WISE-Retrieve); a multiple of
     /// `save_freq`. None: shards are retrieved one by one.
     pub merge_freq: Option<usize>,
-    /// Whether the memory of largest activation answers (WISE-Retrieve), or all shards are merged into one
-    /// (WISE-Merge).
+    /// Whether the router picks one of the memories (WISE-Retrieve), or all shards are merged into one (WISE-Merge).
     pub retrieve: bool,
     /// How shards are merged.
     pub merge_alg: MergeMethod,

@@ -7,12 +7,39 @@ use wise_memory::{KeyReader, Memories, SideMemory};
 use wise_model::Model;
 
 use crate::Result;
-use crate::wise::{Compatibility, Shard, WiseConfig};
+use crate::wise::{Planned, Shard, WiseConfig};
+
+/// The shards of a stream that hold edits, and how far the stream has come.
+pub(crate) struct Held {
+    /// With their indices, which ascend.
+    pub(crate) shards: Vec<(usize, Shard)>,
+    /// Facts that were given a place.
+    pub(crate) dealt: usize,
+    /// Indices of the shards that have edits to come.
+    pub(crate) awaited: Vec<usize>,
+}
+
+impl Held {
+    /// Whether all edits of a shard are made and the next fact opens another one.
+    fn is_closed(&self, index: usize, config: &WiseConfig) -> bool {
+        has_no_place(index, config, self.dealt) && !self.awaited.contains(&index)
+    }
+}
+
+fn has_no_place(index: usize, config: &WiseConfig, dealt: usize) -> bool {
+    dealt >= (index + 1) * config.save_freq
+}
+
+/// Whether a shard gets no further fact, where `dealt` were given a place and these edits are to come. It stays closed
+/// when edits are taken back.
+pub fn is_closed(index: usize, config: &WiseConfig, dealt: usize, planned: &[Planned]) -> bool {
+    has_no_place(index, config, dealt) && planned.iter().all(|planned| planned.shard != index)
+}
 
 /// The memories that a router picks from. Merged ones are derived anew each time, so shards stay what they are.
 ///
-/// * WISE-Retrieve: each full group of `merge_freq / save_freq` shards is merged into one memory, the shards
-///   after it stand for themselves, and the memory of largest activation answers.
+/// * WISE-Retrieve: each closed group of `merge_freq / save_freq` shards is merged into one memory, the shards
+///   after it stand for themselves, and the router picks one.
 /// * WISE-Merge: all shards are merged into one memory.
 ///
 /// A merged memory keeps the activation of each of its edits, so its threshold is the smallest of theirs.
@@ -23,26 +50,31 @@ pub(crate) fn memories(
     model: &Model,
     config: &WiseConfig,
     reader: &Arc<KeyReader>,
-    shards: &[Shard],
+    held: &Held,
 ) -> Result<Memories> {
     let router = config.router(reader.reads_relations());
     let group = match (config.retrieve, config.merge_freq) {
-        (false, _) => shards.len().max(1),
+        (false, _) => usize::MAX,
         (true, Some(merge_freq)) => merge_freq / config.save_freq,
         (true, None) => 1,
     };
+    let group_of = |(index, _): &(usize, Shard)| index / group;
     let mut side = Vec::new();
-    for group_of in shards.chunks(group) {
-        let is_complete = group_of.len() == group && group_of.iter().all(|s| is_full(s, config));
-        if is_complete || !config.retrieve {
-            side.push(merged(model, config, group_of)?);
+    for shards in held.shards.chunk_by(|a, b| group_of(a) == group_of(b)) {
+        let first = group_of(&shards[0]) * group;
+        let is_complete = || (first..first + group).all(|index| held.is_closed(index, config));
+        let shards = shards.iter().map(|(_, shard)| shard);
+        if !config.retrieve || is_complete() {
+            let shards: Vec<&Shard> = shards.collect();
+            side.push(merged(model, config, &shards)?);
         } else {
-            side.extend(group_of.iter().map(Shard::memory));
+            side.extend(shards.map(Shard::memory));
         }
     }
     // The reference's veto belongs to the open memory, and between two shards that one is still empty.
-    let closed = |shard: &Shard| is_full(shard, config);
-    if config.compat.is_easyedit() && shards.last().is_some_and(closed) {
+    let last = held.shards.last();
+    let is_between = last.is_some_and(|(index, _)| held.is_closed(*index, config));
+    if config.compat.is_easyedit() && is_between {
         side.push(SideMemory {
             matrix: model.site_weight(config.layer_for(model))?,
             edits: Vec::new(),
@@ -56,24 +88,15 @@ pub(crate) fn memories(
     })
 }
 
-/// Whether the next fact opens another shard.
-fn is_full(shard: &Shard, config: &WiseConfig) -> bool {
-    let facts = match config.compat {
-        Compatibility::Wise => shard.memory().edits.len(),
-        Compatibility::Paper | Compatibility::EasyEdit => shard.edits().len(),
-    };
-    facts >= config.save_freq
-}
-
 /// Task vectors of equal weight, merged as `merge_alg` says.
-pub(crate) fn merged(model: &Model, config: &WiseConfig, shards: &[Shard]) -> Result<SideMemory> {
+pub(crate) fn merged(model: &Model, config: &WiseConfig, shards: &[&Shard]) -> Result<SideMemory> {
     if let [only] = shards {
         return Ok(only.memory());
     }
     let main = model.site_weight(config.layer_for(model))?;
     let (shape, device) = (main.dims(), main.device());
     let values = |tensor: Tensor<2>| -> Vec<f32> { tensor.into_data().iter::<f32>().collect() };
-    let delta = |shard: &Shard| values(shard.matrix.clone() - main.clone());
+    let delta = |shard: &&Shard| values(shard.matrix.clone() - main.clone());
     let deltas: Vec<Vec<f32>> = shards.iter().map(delta).collect();
     let deltas: Vec<&[f32]> = deltas.iter().map(Vec::as_slice).collect();
     let weights = vec![1.0 / shards.len() as f64; shards.len()];

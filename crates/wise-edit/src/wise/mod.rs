@@ -39,12 +39,14 @@ use wise_model::{Model, Overlay, PromptFormat};
 pub use self::config::{Compatibility, Optimizer, RouteBy, StopRule, WiseConfig};
 use self::context::beginnings;
 pub use self::context::context_templates;
+pub use self::memories::is_closed;
 pub use self::negatives::neutral_prompts;
 pub use self::planned::Planned;
 pub use self::shard::Shard;
 pub use self::state::ShardState;
 pub use self::subject::{ordinary_texts, subject};
 
+use self::memories::Held;
 use self::negatives::NegativePool;
 use self::shard::{Request, Setup};
 use self::sharding::Sharding;
@@ -164,7 +166,7 @@ impl Wise {
     /// If the merge fails.
     pub fn merged(&self) -> Result<Vec<f32>> {
         let (model, config) = (&self.model, self.config());
-        let held = held(&self.shards);
+        let held: Vec<&Shard> = self.shards.iter().filter(|s| !s.edits.is_empty()).collect();
         let matrix = if held.is_empty() {
             model.site_weight(config.layer_for(model))?
         } else {
@@ -203,7 +205,8 @@ impl Wise {
         Ok(Snapshot::new(Arc::clone(model), Arc::new(learnt), format))
     }
 
-    /// A model with these shards, merged and routed as `config` says; `reader` has read their keys.
+    /// A model with these shards, each with its index, merged and routed as `config` says; `reader` has read their keys,
+    /// `dealt` facts were given a place, and the edits of `planned` are to come.
     ///
     /// # Errors
     /// If the shards do not fit the model.
@@ -211,36 +214,52 @@ impl Wise {
         model: &Arc<Model>,
         config: &WiseConfig,
         reader: &Arc<KeyReader>,
-        shards: &[ShardState],
+        shards: &[(usize, ShardState)],
+        planned: &[Planned],
+        dealt: usize,
     ) -> Result<Snapshot> {
-        let shards = shards
-            .iter()
-            .map(|state| Shard::from_state(model, config, state))
-            .collect::<Result<Vec<_>>>()?;
-        snapshot(model, config, reader, &shards)
+        let shard = |(index, state): &(usize, ShardState)| {
+            Ok((*index, Shard::from_state(model, config, state)?))
+        };
+        let held = Held {
+            shards: shards.iter().map(shard).collect::<Result<_>>()?,
+            dealt,
+            awaited: planned.iter().map(|planned| planned.shard).collect(),
+        };
+        snapshot(model, config, reader, &held)
     }
 
     /// Gives edits their ids and their places in shards, opening those that are missing.
     fn deal(&mut self, edits: &[Edit]) -> Result<Range<usize>> {
         let first = self.next_id();
-        for (id, edit) in (first..).zip(edits) {
-            let dealt = Dealt {
-                edit: edit.clone(),
-                shard: self.sharding.deal(edit.fact()),
-            };
-            self.stream.insert(id, dealt);
-        }
-        self.open_all()?;
+        let mut sharding = self.sharding.clone();
+        let dealt = edits.iter().map(|edit| Dealt {
+            edit: edit.clone(),
+            shard: sharding.deal(edit.fact()),
+        });
+        let dealt: Vec<Dealt> = dealt.collect();
+        let last = dealt.iter().map(|dealt| dealt.shard).max();
+        self.open_up_to(last.map_or(0, |last| last + 1))?;
+        self.sharding = sharding;
+        self.stream.extend((first..).zip(dealt));
+        self.tell_prompts_of_earlier_shards();
         Ok(first..first + edits.len())
+    }
+
+    /// Drops those of these edits that are not made; their places stay taken.
+    fn drop_unmade(&mut self, ids: &Range<usize>) {
+        let made = self.made();
+        self.stream
+            .retain(|id, _| !ids.contains(id) || made.contains(id));
+        self.hold_places(self.dealt());
+        self.tell_prompts_of_earlier_shards();
     }
 
     /// Opens every shard that an edit of the stream has its place in.
     fn open_all(&mut self) -> Result<()> {
         let last = self.stream.values().map(|dealt| dealt.shard).max();
         self.open_up_to(last.map_or(0, |last| last + 1))?;
-        if self.setup.config.replay {
-            self.tell_prompts_of_earlier_shards();
-        }
+        self.tell_prompts_of_earlier_shards();
         Ok(())
     }
 
@@ -292,7 +311,11 @@ impl Wise {
         })
     }
 
+    /// For replay, where that is asked for.
     fn tell_prompts_of_earlier_shards(&mut self) {
+        if !self.setup.config.replay {
+            return;
+        }
         let mut prompts = vec![Vec::new(); self.shards.len()];
         for dealt in self.stream.values() {
             prompts[dealt.shard].push(dealt.edit.prompt.clone());
@@ -307,17 +330,11 @@ fn snapshot(
     model: &Arc<Model>,
     config: &WiseConfig,
     reader: &Arc<KeyReader>,
-    shards: &[Shard],
+    held: &Held,
 ) -> Result<Snapshot> {
-    let memories = memories::memories(model, config, reader, &held(shards))?;
+    let memories = memories::memories(model, config, reader, held)?;
     let format = config.format_for(model);
     Ok(Snapshot::new(Arc::clone(model), Arc::new(memories), format))
-}
-
-/// Shards that hold edits.
-fn held(shards: &[Shard]) -> Vec<Shard> {
-    let held = shards.iter().filter(|shard| !shard.edits.is_empty());
-    held.cloned().collect()
 }
 
 impl Editor for Wise {
@@ -352,7 +369,10 @@ impl Editor for Wise {
     fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
         let ids = self.deal(edits)?;
         let requests = self.requests(ids.clone());
-        self.train(requests, edits.len(), watch)?;
+        if let Err(error) = self.train(requests, edits.len(), watch) {
+            self.drop_unmade(&ids);
+            return Err(error);
+        }
         let made = self.history().into_iter().filter(|e| ids.contains(&e.id));
         Ok(made.cloned().collect())
     }
@@ -380,23 +400,26 @@ impl Editor for Wise {
     }
 
     fn snapshot(&self) -> Result<Snapshot> {
-        snapshot(
-            &self.model,
-            &self.setup.config,
-            &self.setup.reader,
-            &self.shards,
-        )
+        let setup = &self.setup;
+        let held = self.held(0..self.shards.len());
+        snapshot(&self.model, &setup.config, &setup.reader, &held)
     }
 
     fn snapshot_of(&self, id: usize) -> Result<Snapshot> {
-        let shard = &self.shards[self.shard_of(id)?];
-        let setup = &self.setup;
-        snapshot(
-            &self.model,
-            &setup.config,
-            &setup.reader,
-            std::slice::from_ref(shard),
-        )
+        let (setup, index) = (&self.setup, self.shard_of(id)?);
+        let held = self.held(index..index + 1);
+        snapshot(&self.model, &setup.config, &setup.reader, &held)
+    }
+
+    fn setup(&self) -> Vec<u8> {
+        let relations = self.setup.reader.state().relations.as_ref();
+        let numbers = relations.iter().flat_map(|r| r.mean.iter().chain(&r.map));
+        let mut setup: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        for text in self.templates().iter().chain(self.negatives()) {
+            setup.extend(text.bytes());
+            setup.push(0);
+        }
+        setup
     }
 
     fn part_of(&self, id: usize) -> Result<StatePart> {
@@ -406,6 +429,18 @@ impl Editor for Wise {
 }
 
 impl Wise {
+    /// Those of the shards at these indices that hold edits.
+    fn held(&self, indices: Range<usize>) -> Held {
+        let made = self.made();
+        let shards = indices.map(|index| (index, self.shards[index].clone()));
+        let awaited = self.stream.iter().filter(|(id, _)| !made.contains(id));
+        Held {
+            shards: shards.filter(|(_, s)| !s.edits.is_empty()).collect(),
+            dealt: self.dealt(),
+            awaited: awaited.map(|(_, dealt)| dealt.shard).collect(),
+        }
+    }
+
     fn shard_of(&self, id: usize) -> Result<usize> {
         let holds = |shard: &Shard| shard.edits.iter().any(|applied| applied.id == id);
         let known = self.shards.iter().position(holds);

@@ -154,9 +154,10 @@ impl TrainingRows {
         matrix(&self.votes, device)
     }
 
-    /// The packed tokens that vote in a row.
+    /// The packed tokens that vote in a row, padding apart.
     pub(crate) fn voters(&self, row: usize) -> Range<usize> {
-        let votes = &self.votes[row];
+        let padding = self.padding.map_or(usize::MAX, |padding| padding.token);
+        let votes = &self.votes[row][..padding.min(self.votes[row].len())];
         let first = votes.iter().position(|&share| share > 0.0).unwrap_or(0);
         let last = votes.iter().rposition(|&share| share > 0.0);
         first..last.map_or(first, |last| last + 1)
@@ -280,6 +281,7 @@ mod tests {
         assert_eq!(rows.votes[0], [third, third, 0.0, 0.0, 0.0, third]);
         assert_eq!(rows.votes[1], [0.0, 0.0, third, third, third, 0.0]);
         assert_eq!(rows.padding, Some(Padding { token: 5, width: 3 }));
+        assert_eq!([rows.voters(0), rows.voters(1)], [0..2, 2..5]);
         assert_eq!(rows.labels, [12, 12]);
         assert!(rows.label_weights.iter().all(|&w| w == 0.25));
         assert!(rows.rows[2].isolated);

@@ -49,7 +49,8 @@ fn states(editor: &Wise) -> Vec<ShardState> {
 
 fn memories(editor: &Wise) -> wise_memory::Memories {
     let (model, config) = (editor.model(), editor.config());
-    memories::memories(model, config, editor.reader(), editor.shards()).unwrap()
+    let held = editor.held(0..editor.shards().len());
+    memories::memories(model, config, editor.reader(), &held).unwrap()
 }
 
 #[test]
@@ -122,6 +123,48 @@ fn shards_become_memories() {
         ..config()
     };
     check_memories(merge, [1, 1, 1, 1, 1]);
+}
+
+#[test]
+fn shards_stay_merged_when_edits_are_taken_back() {
+    let mut editor = editor(WiseConfig {
+        merge_freq: Some(4),
+        ..config()
+    });
+    editor.apply(&edits(8), &mut ignore).unwrap();
+    let held = |editor: &Wise| -> Vec<usize> {
+        memories(editor)
+            .side
+            .iter()
+            .map(|m| m.edits.len())
+            .collect()
+    };
+    assert_eq!(held(&editor), [4, 4]);
+    editor.undo(&[1], &mut ignore).unwrap();
+    assert_eq!(held(&editor), [3, 4]);
+    // The first shard is gone, and the others do not move up.
+    editor.undo(&[2], &mut ignore).unwrap();
+    assert_eq!(held(&editor), [2, 4]);
+}
+
+#[test]
+fn an_edit_that_failed_was_never_asked_for() {
+    let mut editor = editor(config());
+    let edit = |target: &str| Edit::new("Where is town 0?", target);
+    editor.apply(&[edit("land 0")], &mut ignore).unwrap();
+    let too_long = "land ".repeat(1000);
+    assert!(editor.apply(&[edit(&too_long)], &mut ignore).is_err());
+    assert!(editor.planned().is_empty());
+    let made = editor.apply(&[edit("sea 0")], &mut ignore).unwrap();
+    assert_eq!(made[0].supersedes, Some(1));
+}
+
+#[test]
+fn what_edits_depend_on_besides_is_told_apart() {
+    let negatives = |text: &str| vec![text.to_owned()];
+    let editor = |text| Wise::new(tiny_model(1), config(), negatives(text)).unwrap();
+    assert_eq!(editor("Why?").setup(), editor("Why?").setup());
+    assert_ne!(editor("Why?").setup(), editor("How?").setup());
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Wise {
         self.train(requests, edits, watch)
     }
 
-    fn hold_places(&mut self, dealt: usize) {
+    pub(super) fn hold_places(&mut self, dealt: usize) {
         let held = self.stream.values();
         let held = held.map(|dealt| (dealt.edit.fact(), dealt.shard));
         self.sharding = self.sharding.taken_up(dealt, held);

@@ -98,16 +98,24 @@ fn quoted(argument: &str) -> String {
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
+/// Hyperparameters of `wise` that mean no bound where they have no value; presets give them one.
+const BOUNDS: [&str; 2] = ["router_gradient", "norm_constraint"];
+
 /// The hyperparameters as TOML, which has no null: what is not set stays out.
 pub(super) fn config(report: &Report) -> String {
     let Value::Object(fields) = &report.config else {
         return String::new();
     };
-    let set = fields.iter().filter(|(_, value)| !value.is_null());
-    set.fold(String::new(), |mut text, (key, value)| {
-        let _ = writeln!(text, "{} = {}", key_text(key), toml(value));
-        text
-    })
+    let mut text = String::new();
+    for (key, value) in fields {
+        let value = match value {
+            Value::Null if report.editor == "wise" && BOUNDS.contains(&&**key) => "inf".to_owned(),
+            Value::Null => continue,
+            set => toml(set),
+        };
+        let _ = writeln!(text, "{} = {value}", key_text(key));
+    }
+    text
 }
 
 fn key_text(key: &str) -> String {

@@ -27,8 +27,15 @@ pub(crate) struct OfWindow {
 /// `count` windows spread evenly over a text, fewer if it is short.
 ///
 /// # Errors
-/// [`Error::ShortText`] if the text has less than one window.
+/// [`Error::ShortText`] if the text has less than one window, [`Error::ShortContext`] if the model cannot read one.
 pub(crate) fn windows(unedited: &Snapshot, text: &str, count: usize) -> Result<Vec<Vec<u32>>> {
+    let context = unedited.model().config().context;
+    if context < WINDOW {
+        return Err(Error::ShortContext {
+            got: context,
+            expected: WINDOW,
+        });
+    }
     let tokens = unedited
         .model()
         .tokenize(text)

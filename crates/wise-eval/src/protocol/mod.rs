@@ -207,8 +207,11 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
-    /// `question` is `protocol.question`.
+    /// `question` is `protocol.question`. JSON cannot write a score that is not finite, so none is taken.
     pub(crate) fn add(&mut self, question: &str, metric: &str, score: f64) {
+        if !score.is_finite() {
+            return;
+        }
         let name = format!("{question}.{metric}");
         let count = self.counts.entry(name.clone()).or_default();
         *count += 1;

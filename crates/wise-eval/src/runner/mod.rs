@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use wise_edit::{Edit, EditProgress, Editor, Snapshot};
 
 pub use self::order::shuffle;
@@ -105,6 +106,9 @@ struct Identity {
     model: ModelInfo,
     editor: String,
     config: serde_json::Value,
+    /// sha256 of what edits depend on besides.
+    #[serde(default)]
+    setup: String,
     plan: Plan,
     edits: usize,
 }
@@ -146,6 +150,7 @@ pub fn run(
         },
         editor: editor.name().to_owned(),
         config: editor.hyperparameters()?,
+        setup: format!("{:x}", Sha256::digest(editor.setup())),
         plan: plan.clone(),
         edits: records.len(),
     };

@@ -14,7 +14,7 @@ const RIDGE: f64 = 0.01;
 /// Projects centred states onto about the `width` directions of largest variance, in which their covariance becomes
 /// the unit matrix.
 ///
-/// `states` is `[count, hidden]` and the result `[hidden, width]`. Randomised subspace iteration (Halko et al. 2011)
+/// `states` is `[count, hidden]` and the result `[at most width, hidden]`. Randomised subspace iteration (Halko et al. 2011)
 /// and a Cholesky factor: cosines do not depend on how the subspace is turned.
 pub(super) fn whitening(states: &Tensor<2>, width: usize) -> Vec<Vec<f64>> {
     let [count, hidden] = states.dims();

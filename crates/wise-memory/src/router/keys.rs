@@ -28,12 +28,25 @@ impl KeyRouter {
         let Some((index, fit, edit)) = best else {
             return Route::MAIN;
         };
-        let fits = fit.subject > self.subject && fit.relation > self.relation;
+        let (activation, threshold) = self.decisive(fit);
         Route {
-            memory: fits.then_some(index),
-            activation: fit.subject,
-            threshold: self.subject,
+            memory: (activation > threshold).then_some(index),
+            activation,
+            threshold,
             edit: Some(edit),
+        }
+    }
+
+    /// The fit that decides, with its threshold: the subject's where that does not suffice, or else the one that exceeds
+    /// its threshold by less.
+    fn decisive(self, fit: Match) -> (f32, f32) {
+        let subject = (fit.subject, self.subject);
+        let relation = (fit.relation, self.relation);
+        let margin = |(fit, threshold): (f32, f32)| fit - threshold;
+        if fit.subject > self.subject && margin(relation) < margin(subject) {
+            relation
+        } else {
+            subject
         }
     }
 
@@ -66,5 +79,23 @@ impl KeyRouter {
             let (fit, edit) = memory.nearest(query.reading.as_ref()?)?;
             Some((index, fit, edit.edit))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fit_that_decides_exceeds_its_threshold_only_if_both_do() {
+        let router = KeyRouter {
+            subject: 0.8,
+            relation: 0.9,
+        };
+        let decisive = |subject, relation| router.decisive(Match { subject, relation });
+        assert_eq!(decisive(0.7, 0.1), (0.7, 0.8));
+        assert_eq!(decisive(1.0, 0.5), (0.5, 0.9));
+        assert_eq!(decisive(0.9, 0.95), (0.95, 0.9));
+        assert_eq!(decisive(0.85, 1.0), (0.85, 0.8));
     }
 }
