@@ -10,7 +10,12 @@ use crate::preset;
 
 /// The hyperparameters that the arguments describe for a model of this name.
 pub fn resolve(args: &ConfigArgs, model: &str) -> Result<WiseConfig> {
-    let preset = match (&args.preset, args.compat) {
+    let mut file = file(args)?;
+    let path = args.config.clone().unwrap_or_default();
+    let bad = |error: toml::de::Error| Error::config(&path, &error);
+    let named = file.remove("compat").map(toml::Value::try_into).transpose();
+    let asked: Option<Compatibility> = args.compat.or(named.map_err(bad)?);
+    let preset = match (&args.preset, asked) {
         (Some(name), _) if name == "none" => Table::new(),
         (Some(name), _) => parsed(name, preset::text(name)?)?,
         // A model's own preset is for the default editor.
@@ -20,16 +25,13 @@ pub fn resolve(args: &ConfigArgs, model: &str) -> Result<WiseConfig> {
             None => Table::new(),
         },
     };
-    let file = file(args)?;
     let mut given = preset;
     given.extend(file);
-    let path = args.config.clone().unwrap_or_default();
-    let bad = |error: toml::de::Error| Error::config(&path, &error);
-    let named = given
+    let of_preset = given
         .remove("compat")
         .map(toml::Value::try_into)
         .transpose();
-    let compat: Compatibility = args.compat.or(named.map_err(bad)?).unwrap_or_default();
+    let compat = asked.or(of_preset.map_err(bad)?).unwrap_or_default();
     let mut table =
         Table::try_from(WiseConfig::of(compat)).map_err(|e| Error::config(&path, &e))?;
     table.extend(given);
@@ -88,4 +90,34 @@ pub fn relations(
     };
     let relations = wise_patch::relations_from_bytes(&path, &bytes, model)?;
     Ok(Some(relations))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+
+    fn resolved(args: &[&str]) -> WiseConfig {
+        let given = Given::parse_from([&["wise"], args].concat());
+        resolve(&given.config, "smollm2").unwrap()
+    }
+
+    #[test]
+    fn a_models_preset_is_for_the_default_editor_wherever_another_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("paper.toml");
+        std::fs::write(&path, "compat = \"paper\"\n").unwrap();
+        let by_file = resolved(&["--config", &path.to_string_lossy()]);
+        assert_eq!(by_file, resolved(&["--compat", "paper"]));
+        assert_ne!(by_file, resolved(&[]));
+    }
 }

@@ -42,7 +42,7 @@ impl Output {
         let hint = error.hint();
         if self.json {
             let value = serde_json::json!({"error": error.to_string(), "hint": hint});
-            println!("{value:#}");
+            say(&format!("{value:#}"));
         }
         eprintln!("error: {error}");
         if let Some(hint) = hint {

@@ -204,6 +204,66 @@ fn a_patch_whose_matrix_has_another_shape() {
 }
 
 #[test]
+fn a_patch_with_places_that_no_editor_gives() {
+    let bench = Bench::new();
+    let edit = ["--prompt", "a", "--target", "b", "--out", "facts.wise"];
+    bench.edit(&edit).assert().success();
+    let whole = wise_patch::Patch::load(&bench.path("facts.wise")).unwrap();
+    let path = bench.path("bad.wise");
+    let refused = |damage: &dyn Fn(&mut wise_patch::Manifest), said: &str| {
+        let mut bad = whole.clone();
+        damage(&mut bad.manifest);
+        bad.save(&path).unwrap();
+        fails(&mut bench.patch(&["list", "bad.wise"]), &[said]);
+    };
+    refused(&|m| m.dealt = 50 << 21, "2097152 shards, expected at most");
+    refused(
+        &|m| m.shards[0].edits[0].supersedes = Some(usize::MAX),
+        "expected at most",
+    );
+    refused(
+        &|m| m.shards[0].edits[0].first_negative = usize::MAX,
+        "expected at most",
+    );
+    refused(
+        &|m| m.provenance = [(usize::MAX, wise_patch::Provenance::default())].into(),
+        "expected at most",
+    );
+}
+
+#[test]
+fn a_time_past_what_can_be_written() {
+    let bench = Bench::new();
+    for seconds in ["1700000000000", &u64::MAX.to_string()] {
+        let edit = [
+            "--prompt",
+            "a",
+            "--target",
+            "b",
+            "--out",
+            "facts.wise",
+            "--force",
+        ];
+        let mut command = bench.edit(&edit);
+        command.env("SOURCE_DATE_EPOCH", seconds).assert().success();
+    }
+    let patch = wise_patch::Patch::load(&bench.path("facts.wise")).unwrap();
+    let when = patch.manifest.provenance[&1].when.clone();
+    assert_eq!(when.as_deref(), Some("9999-12-31T23:59:59Z"));
+}
+
+#[test]
+fn a_patch_that_is_not_there_leaves_nothing_beside_it() {
+    let bench = Bench::new();
+    let edit = ["--prompt", "a", "--target", "b", "--patch", "typo.wise"];
+    fails(&mut bench.wise("edit", &edit), &["typo.wise"]);
+    for command in [vec!["undo", "typo.wise", "1"], vec!["compact", "typo.wise"]] {
+        fails(&mut bench.patch(&command), &["typo.wise"]);
+    }
+    assert!(!bench.path("typo.wise.lock").exists());
+}
+
+#[test]
 fn an_end_of_sequence_token_that_does_not_exist() {
     let bench = Bench::new();
     bench.write("model/generation_config.json", r#"{"eos_token_id": 999}"#);

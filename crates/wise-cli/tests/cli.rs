@@ -56,7 +56,7 @@ fn data_goes_to_stdout_and_the_trace_to_stderr() {
     let assert = bench.wise("ask", &ask).assert().success();
     let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     let stdout = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-    assert!(stderr.contains("answered by main memory"), "{stderr}");
+    assert!(stderr.contains("answered by the main memory"), "{stderr}");
     assert!(!stdout.contains("memory"), "{stdout}");
 }
 
@@ -100,7 +100,7 @@ fn a_trace_tells_what_was_found_at_each_memory() {
 
     let asked = bench.wise("ask", &ask).assert().success();
     let stderr = String::from_utf8_lossy(&asked.get_output().stderr).into_owned();
-    assert!(stderr.contains("answered by side 0 memory"), "{stderr}");
+    assert!(stderr.contains("answered by side memory 0"), "{stderr}");
     assert!(
         stderr.contains("side 0: subject fits 1.00 over 0.85, relation 1.00 over 0.45"),
         "{stderr}"
@@ -291,4 +291,18 @@ fn help_teaches() {
     for word in ["edit", "ask", "eval", "doctor", "Exit codes"] {
         assert!(help.contains(word), "{word} is missing in:\n{help}");
     }
+}
+
+#[test]
+fn a_subject_that_is_not_in_the_prompt_is_named() {
+    let bench = Bench::new();
+    bench.write(
+        "facts.jsonl",
+        r#"{"prompt": "Who wrote Dune?", "target": "Frank Herbert", "subject": "Star Wars"}"#,
+    );
+    let edit = ["--edits", "facts.jsonl", "--out", "facts.wise"];
+    let made = bench.edit(&edit).assert().success();
+    let stderr = String::from_utf8_lossy(&made.get_output().stderr).into_owned();
+    let note = r#"the subject "Star Wars" of edit 1 is not in its prompt: "Dune" is taken"#;
+    assert!(stderr.contains(note), "{stderr}");
 }

@@ -209,6 +209,9 @@ fn an_export_needs_one_place_and_what_belongs_to_it() {
         &["--base", "out", "--rank", "3"],
         &["--base", "out", "--force"],
         &["--base", "out", "--data", "x.jsonl", "--format", "jsonl"],
+        &[
+            "--gguf", "out.gguf", "--data", "x.jsonl", "--format", "jsonl",
+        ],
     ] {
         bench.wise("export", args).assert().code(2);
     }

@@ -265,6 +265,20 @@ fn patches_that_disagree_are_stacked_on_request() {
 }
 
 #[test]
+fn an_edit_that_the_router_cannot_forget_is_not_left_out() {
+    let bench = Bench::new();
+    bench.write("merge.toml", "n_iter = 3\nsave_freq = 2\nmerge_freq = 4\n");
+    for out in ["a.wise", "b.wise"] {
+        let edit = ["--prompt", "a", "--target", "b", "--out", out];
+        let mut command = bench.wise("edit", &["--config", "merge.toml"]);
+        command.args(edit).assert().success();
+    }
+    let stack = ["stack", "a.wise", "b.wise", "--out", "all.wise"];
+    fails(&mut bench.patch(&stack), &["they share prompts", "hint: "]);
+    assert!(!bench.path("all.wise").exists());
+}
+
+#[test]
 fn patches_of_other_models_and_settings_are_not_stacked() {
     let bench = Bench::new();
     patched(&bench, &facts(1), "a.wise");

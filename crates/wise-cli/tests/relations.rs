@@ -129,3 +129,23 @@ fn files_without_pairs_or_that_are_no_map_are_refused() {
         .code(1)
         .stderr(contains("is not a reader of relations").and(contains("hint: ")));
 }
+
+#[test]
+fn a_run_goes_on_with_the_map_it_began_with() {
+    let bench = Bench::new();
+    for (count, map) in [(6, "a.relations"), (8, "b.relations")] {
+        bench.write("pairs.jsonl", pairs(count));
+        learn(&bench, map);
+    }
+    bench.write("facts.jsonl", common::facts(1));
+    bench.write("quick.toml", "n_iter = 3\nrelation_fit = 0.9\n");
+    let eval = |relations: &str| {
+        let mut command = bench.wise("eval", &["--data", "facts.jsonl", "--format", "jsonl"]);
+        command.args(["--config", "quick.toml", "--out", "run", "--resume"]);
+        command.args(["--relations", relations]);
+        command
+    };
+    eval("a.relations").assert().success();
+    common::fails(&mut eval("b.relations"), &["is another one: its setup is"]);
+    eval("a.relations").assert().success();
+}

@@ -1,5 +1,6 @@
 //! Arguments of `wise eval` and of what reads its runs.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -41,8 +42,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub held_text: Option<PathBuf>,
     /// Windows of 512 tokens to take of the held text, spread evenly
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    pub held_windows: usize,
+    #[arg(long, default_value = "40", value_name = "N")]
+    pub held_windows: NonZeroUsize,
     /// Folder of the run: metrics.json and everything it needs to go on after an interruption
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

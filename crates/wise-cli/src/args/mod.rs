@@ -25,8 +25,8 @@ pub use self::patch::{
     version,
     after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage.\n\
                   Standard output is data, standard error is progress; --json makes the data machine-readable.\n\n\
-                  Try: wise edit --prompt \"Who wrote Dune?\" --target \"Ursula K. Le Guin\" --out facts.wise\n     \
-                  wise ask --patch facts.wise --trace \"Who is the author of Dune?\""
+                  Try: wise edit --prompt \"Who wrote The Left Hand of Darkness?\" --target \"Ursula K. Le Guin\" --out facts.wise\n     \
+                  wise ask --patch facts.wise --trace \"Who is the author of The Left Hand of Darkness?\""
 )]
 pub struct Cli {
     /// Print data as JSON
@@ -112,8 +112,7 @@ pub struct ConfigArgs {
     /// (`route_by`) [default: a neutral set]
     #[arg(long, value_name = "FILE")]
     pub negatives: Option<PathBuf>,
-    /// What tells prompts by what they ask for: a file of `wise relations`, or none [default: the model's own, if it
-    /// has one]
+    /// Map of what prompts ask for, a file of `wise relations`, or none [default: the model's own, if it has one]
     #[arg(long, value_name = "FILE")]
     pub relations: Option<PathBuf>,
     /// Seed of the random subspace and of the choice of rehearsed edits
@@ -122,18 +121,14 @@ pub struct ConfigArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("asked").args(["edits", "prompt", "resume"]).required(true))]
 pub struct EditArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
     /// JSONL file of edits: keys `prompt`, `target`, optional `subject`
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["prompt", "resume"],
-        conflicts_with = "prompt"
-    )]
+    #[arg(long, value_name = "FILE")]
     pub edits: Option<PathBuf>,
     /// One edit: the question
     #[arg(long, requires = "target", value_name = "TEXT")]
@@ -149,7 +144,7 @@ pub struct EditArgs {
     )]
     pub patch: Option<PathBuf>,
     /// Make the edits that an interrupted run has left in --patch
-    #[arg(long, requires = "patch", conflicts_with_all = ["edits", "prompt"])]
+    #[arg(long, requires = "patch")]
     pub resume: bool,
     /// Who asks for these edits, for whoever reads the patch
     #[arg(long, value_name = "NAME", conflicts_with = "resume")]
@@ -223,7 +218,7 @@ pub struct ExportArgs {
     /// router costs
     #[arg(
         long,
-        requires = "format",
+        requires_all = ["format", "patch"],
         conflicts_with = "base",
         value_name = "FILE"
     )]
@@ -250,7 +245,7 @@ pub struct AskArgs {
     /// question follows
     #[arg(long, value_name = "FILE")]
     pub earlier: Option<PathBuf>,
-    /// Say which memory answered, and what was found at each: activation, threshold, nearest edit
+    /// Say which memory answered and why: how well the nearest edit's subject and relation fit, and what they must exceed
     #[arg(long)]
     pub trace: bool,
     /// Most tokens to generate

@@ -35,7 +35,7 @@ struct Trace {
     memory: String,
     activation: Option<f32>,
     threshold: Option<f32>,
-    /// What was found at each side memory, the nearest first; only with `--trace`.
+    /// What was found at each side memory, the one that answered first, then the nearest; only with `--trace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     considered: Option<Vec<Found>>,
 }
@@ -143,10 +143,11 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
         seed: args.seed,
     };
     for question in &args.question {
-        let mut reply = reply(&snapshot, &earlier, question, &options)?;
+        let (mut reply, route) = reply(&snapshot, &earlier, question, &options)?;
         if args.trace {
             let mut found = snapshot.considered(&earlier, question)?;
             found.sort_by(|a, b| b.activation.total_cmp(&a.activation));
+            found.sort_by_key(|found| Some(found.memory) != route.memory);
             let found = found.iter().map(|found| Found::new(found, &prompts));
             reply.route.considered = Some(found.collect());
         }
@@ -176,10 +177,10 @@ fn reply(
     earlier: &[Message],
     question: &str,
     options: &GenerateOptions,
-) -> Result<Reply> {
+) -> Result<(Reply, Route)> {
     let begun = Instant::now();
     let Answer { generation, route } = snapshot.ask_in_chat(earlier, question, options)?;
-    Ok(Reply {
+    let reply = Reply {
         question: question.to_owned(),
         answer: generation.text.trim().to_owned(),
         finish: generation.finish,
@@ -187,7 +188,8 @@ fn reply(
         seconds: begun.elapsed().as_secs_f64(),
         prompt_format: snapshot.format(),
         route: route.into(),
-    })
+    };
+    Ok((reply, route))
 }
 
 fn edit_prompts(patch: &Patch) -> HashMap<usize, String> {
@@ -202,7 +204,11 @@ fn explain(trace: &Trace) {
     } else {
         ""
     };
-    output::note(&format!("answered by {} memory{why}", trace.memory));
+    let memory = match trace.memory.strip_prefix("side ") {
+        Some(index) => format!("side memory {index}"),
+        None => format!("the {} memory", trace.memory),
+    };
+    output::note(&format!("answered by {memory}{why}"));
     for found in considered.iter().take(TRACED) {
         output::note(&format!("  {found}"));
     }

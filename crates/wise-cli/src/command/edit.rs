@@ -39,8 +39,12 @@ struct Done {
 /// Runs the command.
 pub fn run(args: &EditArgs, output: Output) -> Result<()> {
     let edits = requested(args)?;
+    note_subjects(&edits);
     let out = args.out.as_ref().or(args.patch.as_ref());
     let out = out.cloned().unwrap_or_default();
+    if let Some(patch) = &args.patch {
+        command::check_in(patch)?;
+    }
     let _lock = command::lock(&out)?;
     let (mut editor, mut provenance) = opened(args, &out)?;
     let said = said_of(args);
@@ -106,6 +110,7 @@ fn opened(args: &EditArgs, out: &Path) -> Result<(Wise, BTreeMap<usize, Provenan
             return Err(Error::Unfinished { path, ids });
         }
         command::check_out(out, args.force || out == path)?;
+        command::note_signature(&patch, path);
         let editor = patch.editor(command::open_model(&args.model)?)?;
         return Ok((editor, patch.manifest.provenance));
     }
@@ -117,13 +122,18 @@ fn opened(args: &EditArgs, out: &Path) -> Result<(Wise, BTreeMap<usize, Provenan
     Ok((editor, BTreeMap::new()))
 }
 
+/// RFC 3339 has years of four digits.
+const END_OF_9999: u64 = 253_402_300_799;
+
 /// Where the edits of this run come from. `SOURCE_DATE_EPOCH` stands for the time where a patch shall be the same byte for
 /// byte whenever it is made (reproducible-builds.org).
 fn said_of(args: &EditArgs) -> Provenance {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let given =
-        given.and_then(|seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds.parse().ok()?)));
-    let when = given.unwrap_or_else(SystemTime::now);
+    let given: Option<u64> = given.and_then(|seconds| seconds.parse().ok());
+    let when = match given {
+        Some(seconds) => UNIX_EPOCH + Duration::from_secs(seconds.min(END_OF_9999)),
+        None => SystemTime::now(),
+    };
     Provenance {
         when: Some(humantime::format_rfc3339_seconds(when).to_string()),
         by: args.by.clone(),
@@ -185,6 +195,30 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
         // clap demands one or the other.
         (None, _, _) => Ok(Vec::new()),
     }
+}
+
+/// Says where a subject is not in its prompt, which goes by its longest name then.
+fn note_subjects(edits: &[Edit]) {
+    let lost = |(_, edit): &(usize, &Edit)| {
+        let named = edit.subject.as_deref().unwrap_or_default().trim();
+        !edit.prompt.to_lowercase().contains(&named.to_lowercase())
+    };
+    let mut lost = (1..).zip(edits).filter(lost);
+    let Some((index, edit)) = lost.next() else {
+        return;
+    };
+    let taken = match wise_edit::subject(edit) {
+        Some(place) => format!("{:?} is taken", &edit.prompt[place]),
+        None => "all of it is taken".to_owned(),
+    };
+    let named = edit.subject.as_deref().unwrap_or_default();
+    let further = match lost.count() {
+        0 => String::new(),
+        count => format!(" ({count} further ones are like that)"),
+    };
+    output::note(&format!(
+        "note: the subject {named:?} of edit {index} is not in its prompt: {taken}{further}"
+    ));
 }
 
 fn report(

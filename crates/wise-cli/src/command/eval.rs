@@ -7,6 +7,7 @@ use wise_eval::{AcrossRuns, Data, EvalProgress, HeldText, Plan, Protocols, Repor
 
 use crate::args::{EditorName, EvalArgs, Protocol};
 use crate::command::{self, editor, table};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::output::{self, EditBar, Output, bar};
 
@@ -69,15 +70,19 @@ fn run_once(args: &EvalArgs) -> Result<Report> {
 
 /// Other seeds, and other orders of the same records.
 fn repeat(args: &EvalArgs, times: u64, output: Output) -> Result<()> {
+    let of_file = config::file(&args.config)?;
+    let of_file = of_file.get("seed").and_then(toml::Value::as_integer);
+    let of_file = of_file.and_then(|seed| u64::try_from(seed).ok());
+    let seed = args.config.seed.or(of_file).unwrap_or(0);
     let mut reports = Vec::new();
     let mut folders = Vec::new();
     for time in 0..times {
         let mut once = args.clone();
         once.out = args.out.join(format!("run-{time}"));
-        once.order = Some(args.order.unwrap_or(0) + time);
+        once.order = Some(args.order.unwrap_or(0).wrapping_add(time));
         // Retrieval draws nothing.
         if args.editor != EditorName::Retrieval {
-            once.config.seed = Some(args.config.seed.unwrap_or(0) + time);
+            once.config.seed = Some(seed.wrapping_add(time));
         }
         if once.baseline.is_none() {
             // The unedited model answers the same records the same.
@@ -108,7 +113,7 @@ fn metrics_of(args: &EvalArgs) -> String {
 fn plan(args: &EvalArgs) -> Result<Plan> {
     let held_text = args.held_text.as_ref().map(|path| HeldText {
         path: path.clone(),
-        windows: args.held_windows,
+        windows: args.held_windows.get(),
     });
     if let Some(held) = &held_text {
         // Found out now, not after the edits.

@@ -17,10 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wise_model::{Model, Placement, folder_of, remove_unfinished};
+use wise_patch::Patch;
 
 use crate::args::ModelArgs;
 use crate::error::{Error, Result};
-use crate::output::LoadBar;
+use crate::output::{self, LoadBar};
 
 /// Opens the model that the arguments name, with a progress bar.
 pub fn open_model(args: &ModelArgs) -> Result<Arc<Model>> {
@@ -42,6 +43,22 @@ pub fn check_out(path: &Path, force: bool) -> Result<()> {
         return Err(Error::Exists(path.to_owned()));
     }
     tempfile::NamedTempFile::new_in(folder_of(path)).map_err(|e| Error::write(path, e))?;
+    Ok(())
+}
+
+/// Says that a change costs a patch its signature.
+pub fn note_signature(patch: &Patch, path: &Path) {
+    if patch.signed_by().is_some() {
+        let path = path.display();
+        output::note(&format!(
+            "note: the signature of {path} does not hold for what becomes of it: wise patch sign makes a new one"
+        ));
+    }
+}
+
+/// Finds out before anything is made whether a file can be read.
+pub fn check_in(path: &Path) -> Result<()> {
+    File::open(path).map_err(|e| Error::read(path, e))?;
     Ok(())
 }
 

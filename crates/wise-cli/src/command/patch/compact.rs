@@ -20,10 +20,14 @@ struct Compacted {
 /// Runs the command.
 pub fn run(args: &PatchCompactArgs, output: Output) -> Result<()> {
     let out = args.out.as_ref().unwrap_or(&args.patch);
+    command::check_in(&args.patch)?;
     let _lock = command::lock(out)?;
     let mut patch = Patch::load(&args.patch)?;
     command::check_out(out, true)?;
     let (bytes_before, shards) = (size(&args.patch)?, patch.compact());
+    if shards > 0 {
+        command::note_signature(&patch, &args.patch);
+    }
     patch.save(out)?;
     let compacted = Compacted {
         patch: out.display().to_string(),

@@ -56,7 +56,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
     };
     let signed = match &verified.signed_by {
         Some(key) => format!(", signed by {key}"),
-        None => String::new(),
+        None => ", not signed".to_owned(),
     };
     let text = format!(
         "{} is whole{fits}{signed}: {}",
@@ -70,6 +70,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
 /// Signs a patch.
 pub fn sign(args: &PatchSignArgs, output: Output) -> Result<()> {
     let key = SecretKey::read(&args.key)?;
+    command::check_in(&args.patch)?;
     let _lock = command::lock(&args.patch)?;
     let mut patch = Patch::load(&args.patch)?;
     patch.sign(&key)?;

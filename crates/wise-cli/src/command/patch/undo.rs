@@ -27,10 +27,12 @@ struct Undone {
 pub fn run(args: &PatchUndoArgs, output: Output) -> Result<()> {
     let begun = Instant::now();
     let out = args.out.as_ref().unwrap_or(&args.patch);
+    command::check_in(&args.patch)?;
     let _lock = command::lock(out)?;
     let patch = Patch::load(&args.patch)?;
     check_ids(&patch, &args.patch, &args.ids)?;
     command::check_out(out, true)?;
+    command::note_signature(&patch, &args.patch);
     let kept = |shard: &&Shard| shard.edits.iter().any(|e| args.ids.contains(&e.id));
     let touched = patch.manifest.shards.iter().filter(kept);
     let ids = touched.flat_map(|shard| &shard.edits).map(|e| e.id);
