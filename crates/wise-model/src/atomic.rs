@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -22,7 +22,7 @@ pub(crate) fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = &followed(path);
     let folder = folder_of(path);
     let mut file = temporary(&unfinished(path), folder)?;
     write(file.as_file_mut())?;
@@ -40,6 +40,7 @@ pub(crate) fn replace_with(
 /// # Errors
 /// The system's.
 pub fn remove_unfinished(path: &Path) -> io::Result<()> {
+    let path = &followed(path);
     let beginning = unfinished(path);
     for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
@@ -60,6 +61,11 @@ pub fn folder_of(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// Where a symbolic link leads.
+fn followed(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// How the names of its temporary files begin.
@@ -134,6 +140,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let unfinished = folder.path().join(".file.unfinished-x");
+        File::create(&unfinished).unwrap();
+        remove_unfinished(&link).unwrap();
+        assert!(!unfinished.exists());
     }
 
     #[test]

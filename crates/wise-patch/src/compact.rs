@@ -13,8 +13,8 @@ impl Patch {
         let mut rounded = 0;
         for (shard, numbers) in manifest.shards.iter().zip(&mut self.numbers) {
             let (config, dealt) = (&manifest.config, manifest.dealt);
-            let is_closed = is_closed(shard.index, config, dealt, &manifest.planned);
-            if is_closed && !is_bf16(&numbers.values) {
+            let awaited = manifest.planned.iter().map(|planned| planned.shard);
+            if is_closed(shard.index, config, dealt, awaited) && !is_bf16(&numbers.values) {
                 for value in &mut numbers.values {
                     *value = bf16::from_f32(*value).to_f32();
                 }

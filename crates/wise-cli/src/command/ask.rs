@@ -153,7 +153,7 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
         }
         output.line(&reply, &reply.answer);
         if args.trace && !output.json {
-            explain(&reply.route);
+            explain(route, &reply.route);
         }
     }
     Ok(())
@@ -197,16 +197,16 @@ fn edit_prompts(patch: &Patch) -> HashMap<usize, String> {
     edits.map(|e| (e.id, e.edit.prompt.clone())).collect()
 }
 
-fn explain(trace: &Trace) {
+fn explain(route: Route, trace: &Trace) {
     let considered = trace.considered.as_deref().unwrap_or_default();
     let why = if considered.is_empty() {
         ": no side memory to choose"
     } else {
         ""
     };
-    let memory = match trace.memory.strip_prefix("side ") {
+    let memory = match route.memory {
         Some(index) => format!("side memory {index}"),
-        None => format!("the {} memory", trace.memory),
+        None => "the main memory".to_owned(),
     };
     output::note(&format!("answered by {memory}{why}"));
     for found in considered.iter().take(TRACED) {

@@ -201,7 +201,8 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
 fn note_subjects(edits: &[Edit]) {
     let lost = |(_, edit): &(usize, &Edit)| {
         let named = edit.subject.as_deref().unwrap_or_default().trim();
-        !edit.prompt.to_lowercase().contains(&named.to_lowercase())
+        let taken = wise_edit::subject(edit).map(|place| edit.prompt[place].to_lowercase());
+        !named.is_empty() && taken != Some(named.to_lowercase())
     };
     let mut lost = (1..).zip(edits).filter(lost);
     let Some((index, edit)) = lost.next() else {

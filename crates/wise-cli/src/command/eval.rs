@@ -7,7 +7,6 @@ use wise_eval::{AcrossRuns, Data, EvalProgress, HeldText, Plan, Protocols, Repor
 
 use crate::args::{EditorName, EvalArgs, Protocol};
 use crate::command::{self, editor, table};
-use crate::config;
 use crate::error::{Error, Result};
 use crate::output::{self, EditBar, Output, bar};
 
@@ -70,19 +69,17 @@ fn run_once(args: &EvalArgs) -> Result<Report> {
 
 /// Other seeds, and other orders of the same records.
 fn repeat(args: &EvalArgs, times: u64, output: Output) -> Result<()> {
-    let of_file = config::file(&args.config)?;
-    let of_file = of_file.get("seed").and_then(toml::Value::as_integer);
-    let of_file = of_file.and_then(|seed| u64::try_from(seed).ok());
-    let seed = args.config.seed.or(of_file).unwrap_or(0);
-    let mut reports = Vec::new();
+    let mut reports: Vec<Report> = Vec::new();
     let mut folders = Vec::new();
     for time in 0..times {
         let mut once = args.clone();
         once.out = args.out.join(format!("run-{time}"));
         once.order = Some(args.order.unwrap_or(0).wrapping_add(time));
         // Retrieval draws nothing.
-        if args.editor != EditorName::Retrieval {
-            once.config.seed = Some(seed.wrapping_add(time));
+        if let Some(first) = reports.first()
+            && args.editor != EditorName::Retrieval
+        {
+            once.config.seed = Some(first.seed.wrapping_add(time));
         }
         if once.baseline.is_none() {
             // The unedited model answers the same records the same.

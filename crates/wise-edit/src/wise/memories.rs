@@ -7,7 +7,7 @@ use wise_memory::{KeyReader, Memories, SideMemory};
 use wise_model::Model;
 
 use crate::Result;
-use crate::wise::{Planned, Shard, WiseConfig};
+use crate::wise::{Shard, WiseConfig};
 
 /// The shards of a stream that hold edits, and how far the stream has come.
 pub(crate) struct Held {
@@ -19,21 +19,15 @@ pub(crate) struct Held {
     pub(crate) awaited: Vec<usize>,
 }
 
-impl Held {
-    /// Whether all edits of a shard are made and the next fact opens another one.
-    fn is_closed(&self, index: usize, config: &WiseConfig) -> bool {
-        has_no_place(index, config, self.dealt) && !self.awaited.contains(&index)
-    }
-}
-
-fn has_no_place(index: usize, config: &WiseConfig, dealt: usize) -> bool {
-    dealt >= (index + 1) * config.save_freq
-}
-
-/// Whether a shard gets no further fact, where `dealt` were given a place and these edits are to come. It stays closed
-/// when edits are taken back.
-pub fn is_closed(index: usize, config: &WiseConfig, dealt: usize, planned: &[Planned]) -> bool {
-    has_no_place(index, config, dealt) && planned.iter().all(|planned| planned.shard != index)
+/// Whether all edits of a shard are made and the next fact opens another one, where `dealt` facts were given a place and
+/// the shards of `awaited` have edits to come. It stays closed when edits are taken back.
+pub fn is_closed(
+    index: usize,
+    config: &WiseConfig,
+    dealt: usize,
+    mut awaited: impl Iterator<Item = usize>,
+) -> bool {
+    dealt >= (index + 1) * config.save_freq && awaited.all(|shard| shard != index)
 }
 
 /// The memories that a router picks from. Merged ones are derived anew each time, so shards stay what they are.
@@ -58,11 +52,13 @@ pub(crate) fn memories(
         (true, Some(merge_freq)) => merge_freq / config.save_freq,
         (true, None) => 1,
     };
+    let is_closed =
+        |index: usize| is_closed(index, config, held.dealt, held.awaited.iter().copied());
     let group_of = |(index, _): &(usize, Shard)| index / group;
     let mut side = Vec::new();
     for shards in held.shards.chunk_by(|a, b| group_of(a) == group_of(b)) {
         let first = group_of(&shards[0]) * group;
-        let is_complete = || (first..first + group).all(|index| held.is_closed(index, config));
+        let is_complete = || (first..first + group).all(is_closed);
         let shards = shards.iter().map(|(_, shard)| shard);
         if !config.retrieve || is_complete() {
             let shards: Vec<&Shard> = shards.collect();
@@ -73,7 +69,7 @@ pub(crate) fn memories(
     }
     // The reference's veto belongs to the open memory, and between two shards that one is still empty.
     let last = held.shards.last();
-    let is_between = last.is_some_and(|(index, _)| held.is_closed(*index, config));
+    let is_between = last.is_some_and(|(index, _)| is_closed(*index));
     if config.compat.is_easyedit() && is_between {
         side.push(SideMemory {
             matrix: model.site_weight(config.layer_for(model))?,

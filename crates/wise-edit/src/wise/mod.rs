@@ -239,7 +239,7 @@ impl Wise {
         });
         let dealt: Vec<Dealt> = dealt.collect();
         let last = dealt.iter().map(|dealt| dealt.shard).max();
-        self.open_up_to(last.map_or(0, |last| last + 1))?;
+        self.open_up_to(last)?;
         self.sharding = sharding;
         self.stream.extend((first..).zip(dealt));
         self.tell_prompts_of_earlier_shards();
@@ -258,7 +258,7 @@ impl Wise {
     /// Opens every shard that an edit of the stream has its place in.
     fn open_all(&mut self) -> Result<()> {
         let last = self.stream.values().map(|dealt| dealt.shard).max();
-        self.open_up_to(last.map_or(0, |last| last + 1))?;
+        self.open_up_to(last)?;
         self.tell_prompts_of_earlier_shards();
         Ok(())
     }
@@ -269,14 +269,14 @@ impl Wise {
         last.map_or(1, |last| last + 1)
     }
 
-    fn open_up_to(&mut self, count: usize) -> Result<()> {
+    fn open_up_to(&mut self, last: Option<usize>) -> Result<()> {
         let config = &self.setup.config;
         let shards = Shards {
             seed: config.seed,
             ratio: config.mask_ratio,
             overlap: config.mask_overlap,
         };
-        for index in self.shards.len()..count {
+        for index in self.shards.len()..last.map_or(0, |last| last + 1) {
             let shard = self.open(shards.mask(index as u32)?)?;
             self.shards.push(shard);
         }
