@@ -96,6 +96,24 @@ fn a_report_lies_in_its_run() {
 }
 
 #[test]
+fn plots_are_files_of_their_own() {
+    let folder = bench();
+    let said = stdout(&folder, &["report", "run", "--plots", "new/figures"]);
+    let plots: Vec<&str> = said.lines().skip(1).collect();
+    assert!(plots.contains(&"new/figures/retention-edit.svg"), "{said}");
+    for plot in plots {
+        let svg = fs::read_to_string(folder.path().join(plot)).unwrap();
+        assert!(svg.starts_with("<svg xmlns="), "{plot}");
+    }
+    fs::write(folder.path().join("taken"), "").unwrap();
+    fails(
+        &folder,
+        &["report", "run", "--plots", "taken"],
+        &["cannot write taken"],
+    );
+}
+
+#[test]
 fn a_report_goes_where_it_is_wanted() {
     let folder = bench();
     let args = ["report", "run", "--out", "page.html"];

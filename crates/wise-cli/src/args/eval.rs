@@ -74,7 +74,8 @@ pub enum EditorName {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     wise eval --data zsre.jsonl --format zsre -n 100 --out runs/first\n  \
-    wise report runs/first && xdg-open runs/first/report.html")]
+    wise report runs/first && xdg-open runs/first/report.html\n\nFigures for a paper:\n  \
+    wise report runs/first --plots figures")]
 pub struct ReportArgs {
     /// Folder that `wise eval --out` wrote, or its metrics.json
     #[arg(value_name = "RUN")]
@@ -82,6 +83,9 @@ pub struct ReportArgs {
     /// The page to write, replacing what is there [default: report.html next to metrics.json]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Folder for the page's plots, each an SVG file of its own; made if absent
+    #[arg(long, value_name = "FOLDER")]
+    pub plots: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use minijinja::HtmlEscape;
 
-const WIDTH: f64 = 360.0;
-const HEIGHT: f64 = 234.0;
+pub(super) const WIDTH: f64 = 360.0;
+pub(super) const HEIGHT: f64 = 234.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 26.0;
@@ -216,7 +216,7 @@ impl Chart {
     /// The plot with its axes. The title and the description are for those who do not see it.
     pub(super) fn svg(&self, id: &str, title: &str, description: &str) -> String {
         let mut svg = format!(
-            r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title><desc id="{id}-d">{}</desc>"#,
+            r#"<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title><desc id="{id}-d">{}</desc>"#,
             HtmlEscape(title),
             HtmlEscape(description)
         );

@@ -76,9 +76,11 @@ fn time_figure(points: &[[f64; 2]]) -> Option<Figure> {
         label::number(first),
         label::number(last)
     );
+    let id = "time";
     Some(Figure {
+        id: id.to_owned(),
         title: "Time per edit".to_owned(),
-        svg: chart.svg("time", "Time per edit over the stream", &description),
+        svg: chart.svg(id, "Time per edit over the stream", &description),
         legend: vec![Key {
             series: 2,
             name: "each edit, and a running median".to_owned(),
@@ -102,9 +104,11 @@ fn memory_figure(points: &[[f64; 2]]) -> Option<Figure> {
         label::number(first),
         label::number(last)
     );
+    let id = "memory";
     Some(Figure {
+        id: id.to_owned(),
         title: "Resident memory".to_owned(),
-        svg: chart.svg("memory", "Resident memory over the stream", &description),
+        svg: chart.svg(id, "Resident memory over the stream", &description),
         legend: Vec::new(),
         caption: format!("{description}."),
     })

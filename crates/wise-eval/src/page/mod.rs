@@ -5,6 +5,7 @@
 
 mod chart;
 mod cost;
+mod plot;
 mod retention;
 mod routing;
 mod scores;
@@ -18,6 +19,11 @@ use serde::Serialize;
 use crate::Result;
 use crate::metrics::Report;
 
+pub use self::plot::Plot;
+
+const STYLE: &str = include_str!("style.css");
+const CHART_STYLE: &str = include_str!("chart.css");
+
 /// The page on a report.
 ///
 /// # Errors
@@ -25,14 +31,10 @@ use crate::metrics::Report;
 pub fn render(report: &Report) -> Result<String> {
     let mut pages = Environment::new();
     pages.add_template("page.html", include_str!("page.html"))?;
-    let sections = [
-        retention::section(report),
-        routing::section(report),
-        training::section(report),
-        cost::section(report),
-    ];
+    let sections = sections(report);
     let page = context! {
-        style => include_str!("style.css"),
+        style => STYLE,
+        chart_style => CHART_STYLE,
         title => setup::title(report),
         facts => setup::facts(report),
         tiles => scores::tiles(report),
@@ -45,6 +47,22 @@ pub fn render(report: &Report) -> Result<String> {
         version => env!("CARGO_PKG_VERSION"),
     };
     Ok(pages.get_template("page.html")?.render(page)?)
+}
+
+/// The plots of the page on a report, each as a file of its own.
+pub fn plots(report: &Report) -> Vec<Plot> {
+    let sections = sections(report);
+    let figures = sections.iter().flat_map(|section| &section.figures);
+    figures.map(plot::standalone).collect()
+}
+
+fn sections(report: &Report) -> [Section; 4] {
+    [
+        retention::section(report),
+        routing::section(report),
+        training::section(report),
+        cost::section(report),
+    ]
 }
 
 /// A heading, what to know about the plots below it, the plots, and some numbers.
@@ -60,6 +78,7 @@ struct Section {
 /// A plot with its words.
 #[derive(Debug, Serialize)]
 struct Figure {
+    id: String,
     title: String,
     svg: String,
     legend: Vec<Key>,

@@ -67,6 +67,7 @@ fn figure(mut lines: Vec<&Retention>) -> Figure {
     let description: Vec<String> = lines.iter().map(|line| describe(line)).collect();
     Figure {
         svg: chart.svg(&id, &format!("{title} by age"), &description.join(". ")),
+        id,
         title,
         legend: (0..).zip(&lines).map(key).collect(),
         caption: String::new(),

@@ -122,10 +122,12 @@ fn histogram(report: &Report) -> Option<Figure> {
             (end * 100.0).round() / 100.0
         ),
     };
+    let id = "histogram";
     Some(Figure {
+        id: id.to_owned(),
         title: "Activation over threshold".to_owned(),
         svg: chart.svg(
-            "histogram",
+            id,
             "Histogram of routing activation over threshold",
             &description.join(". "),
         ),
@@ -175,10 +177,12 @@ fn roc(routing: &Routing) -> Option<Figure> {
     );
     chart.rule([0.0, 0.0], [1.0, 1.0]);
     chart.line(0, &routing.roc);
+    let id = "roc";
     Some(Figure {
+        id: id.to_owned(),
         title: format!("ROC, AUC {}", label::number(auc)),
         svg: chart.svg(
-            "roc",
+            id,
             "Receiver operating characteristic of the router",
             &format!("Area under the curve {}", label::number(auc)),
         ),

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::render;
+use super::{Plot, plots, render};
 use crate::RouteTaken;
 use crate::metrics::tests::report;
 use crate::metrics::{Drift, Report, Summary};
@@ -147,4 +147,32 @@ fn numbers_that_are_none_leave_the_plots_whole() {
 fn a_thousand_edits_make_a_small_page() {
     let size = page(&report(1000)).len();
     assert!(size < 150_000, "{size}");
+}
+
+#[test]
+fn plots_stand_alone() {
+    let mut report = report(30);
+    report.summary.retention[0].name = "generation.<b>.exact_match".to_owned();
+    let plots = plots(&report);
+    let names: Vec<&str> = plots.iter().map(|plot| &*plot.name).collect();
+    for name in ["histogram", "roc", "edit-loss", "time", "memory"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    let page = render(&report).unwrap();
+    assert_eq!(page.matches("<figure>").count(), plots.len());
+    for Plot { name, svg } in &plots {
+        assert!(svg.starts_with("<svg xmlns="), "{name}: {svg}");
+        for not in ["var(", "NaN", "<b>", "<script"] {
+            assert!(!svg.contains(not), "{not} in {name}: {svg}");
+        }
+        for tag in ["svg", "text", "style"] {
+            let opened =
+                svg.matches(&format!("<{tag}>")).count() + svg.matches(&format!("<{tag} ")).count();
+            assert_eq!(
+                opened,
+                svg.matches(&format!("</{tag}>")).count(),
+                "{tag} in {name}"
+            );
+        }
+    }
 }

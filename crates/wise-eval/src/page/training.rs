@@ -68,6 +68,7 @@ fn figure(curves: &[Vec<f64>], series: usize, id: &str, title: &str) -> Option<F
         label::number(last)
     );
     Some(Figure {
+        id: id.to_owned(),
         title: title.to_owned(),
         svg: chart.svg(id, title, &description),
         legend: vec![Key {
