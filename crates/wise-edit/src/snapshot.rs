@@ -7,6 +7,7 @@ use wise_memory::{Considered, Oracle, Query, Reading, Recall, Route, Unedited};
 use wise_model::{
     EditSite, GenerateOptions, Generation, Message, Model, Overlay, Prompt, PromptFormat, Row,
 };
+use wise_tensor::is_cpu;
 
 use crate::Result;
 
@@ -73,6 +74,16 @@ impl Snapshot {
     /// What was learnt.
     pub fn learnt(&self) -> &Arc<dyn Recall> {
         &self.learnt
+    }
+
+    /// How many batches are worth asking side by side: one per thread where the processor computes; elsewhere one, which
+    /// fills the device and has its memory for itself.
+    pub fn batches_at_once(&self) -> usize {
+        if is_cpu(self.model.device()) {
+            rayon::current_num_threads()
+        } else {
+            1
+        }
     }
 
     /// How questions are put to the model.

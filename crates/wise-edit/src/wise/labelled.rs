@@ -3,12 +3,14 @@
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use wise_model::{EditSite, Model, Overlay};
+use wise_tensor::is_cpu;
 
 use crate::Work;
 use crate::wise::rows::TrainingRows;
 
-/// Parts that an iteration's sequences are split into, to be run side by side. Fixed, so that the result does not
-/// depend on how many threads there are.
+/// Parts that an iteration's sequences are split into on the CPU, to be run side by side. Fixed, so that the result does
+/// not depend on how many threads there are. Other devices compute one product after another, and each part would read
+/// all weights again.
 const PARTS: usize = 2;
 
 /// Sequences that a sweep runs together.
@@ -129,7 +131,8 @@ pub(crate) fn edit_loss(
     matrix: &Tensor<2>,
     shares: &[Share<'_>],
 ) -> Vec<(Taped, Tensor<1>)> {
-    split(model, shares)
+    let parts = if is_cpu(&matrix.device()) { PARTS } else { 1 };
+    split(model, shares, parts)
         .into_par_iter()
         .map(|part| Taped::of(matrix, |matrix| loss_of(model, matrix, &part)))
         .collect()
@@ -190,9 +193,9 @@ fn packed(model: &Model, sequences: &[&Labelled]) -> (EditSite, Vec<usize>, Vec<
     (model.join(&sites), at, labels)
 }
 
-/// Parts of about equal cost; the dearest sequences are dealt first.
-fn split<'a>(model: &Model, shares: &[Share<'a>]) -> Vec<Vec<Share<'a>>> {
-    let mut parts = vec![(0, Vec::new()); PARTS.min(shares.len())];
+/// At most `most` parts of about equal cost; the dearest sequences are dealt first.
+fn split<'a>(model: &Model, shares: &[Share<'a>], most: usize) -> Vec<Vec<Share<'a>>> {
+    let mut parts = vec![(0, Vec::new()); most.min(shares.len())];
     let mut dealt: Vec<(u64, &Share<'a>)> = shares
         .iter()
         .map(|share| (share.sequence.work(model).flops, share))

@@ -9,10 +9,17 @@ use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
 use wise_model::Model;
+use wise_tensor::is_cpu;
 
 use crate::wise::Wise;
 use crate::wise::shard::{Request, Setup, Shard};
 use crate::{EditProgress, Error, Made, Result, Watch};
+
+/// What shards that train side by side may take together of the memory of a device that is not the CPU.
+const DEVICE_BYTES: usize = 1 << 30;
+
+/// Matrices that a shard trains with: its own before and after a step, its mask, gradient and Adam's moments.
+const MATRICES: usize = 6;
 
 /// The edits that go into one shard, in order.
 struct Work {
@@ -34,8 +41,8 @@ enum News {
 }
 
 impl Wise {
-    /// Trains each request into its shard, as many shards at once as there are threads. A shard does not depend
-    /// on others, so it becomes the same as if they had been trained one after another.
+    /// Trains each request into its shard, as many shards at once as there are threads and as the device has memory
+    /// for. A shard does not depend on others, so it becomes the same as if they had been trained one after another.
     pub(super) fn train(
         &mut self,
         requests: Vec<(usize, Request)>,
@@ -47,7 +54,7 @@ impl Wise {
             return Ok(());
         }
         let threads = rayon::current_num_threads();
-        let workers = queue.len().min(threads);
+        let workers = queue.len().min(at_once(&queue[0].shard, threads));
         let queue = Mutex::new(queue);
         let stop = AtomicBool::new(false);
         let (model, setup) = (Arc::clone(&self.model), Arc::clone(&self.setup));
@@ -133,6 +140,16 @@ impl Wise {
         }
         outcome
     }
+}
+
+/// How many shards like this one train side by side, at most one per thread.
+fn at_once(shard: &Shard, threads: usize) -> usize {
+    if is_cpu(&shard.matrix.device()) {
+        return threads;
+    }
+    let [hidden, ffn] = shard.matrix.dims();
+    let bytes = MATRICES * hidden * ffn * size_of::<f32>();
+    (DEVICE_BYTES / bytes).clamp(1, threads)
 }
 
 struct Worker<'a> {

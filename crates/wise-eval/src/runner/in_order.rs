@@ -8,16 +8,17 @@ use rayon::ThreadPoolBuilder;
 
 use crate::Result;
 
-/// Calls `ask` on every item, as many at once as there are threads, and `take` with each item's index and answer
+/// Calls `ask` on every item, `at_once` of them side by side, and `take` with each item's index and answer
 /// in the items' order. The first error ends it.
 ///
 /// Every item runs on one thread, so that its result does not depend on how many there are.
 pub(super) fn in_order<T: Sync, A: Send>(
     items: &[T],
+    at_once: usize,
     ask: &(dyn Fn(&T) -> Result<A> + Sync),
     take: &mut dyn FnMut(usize, A) -> Result<()>,
 ) -> Result<()> {
-    let workers = rayon::current_num_threads().min(items.len());
+    let workers = at_once.min(items.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sender, answers) = channel();
     std::thread::scope(|scope| {
@@ -73,7 +74,7 @@ mod tests {
             Ok(item * 2)
         };
         let mut taken = Vec::new();
-        in_order(&items, &slow_first, &mut |index, answer| {
+        in_order(&items, 3, &slow_first, &mut |index, answer| {
             taken.push((index as u64, answer));
             Ok(())
         })
@@ -90,7 +91,7 @@ mod tests {
             _ => Ok(item),
         };
         let mut taken = Vec::new();
-        let outcome = in_order(&items, &fails, &mut |index, _| {
+        let outcome = in_order(&items, 2, &fails, &mut |index, _| {
             taken.push(index);
             Ok(())
         });
@@ -100,6 +101,6 @@ mod tests {
 
     #[test]
     fn nothing_to_ask_is_no_error() {
-        in_order(&[], &|(): &()| Ok(()), &mut |_, ()| Ok(())).unwrap();
+        in_order(&[], 2, &|(): &()| Ok(()), &mut |_, ()| Ok(())).unwrap();
     }
 }
