@@ -79,6 +79,14 @@ pub fn lock(out: &Path) -> Result<File> {
     }
 }
 
+/// A patch that becomes another one under `out`, and the lock on that. What cannot be read is found out before a lock is
+/// left behind.
+pub fn load_locked(path: &Path, out: &Path) -> Result<(Patch, File)> {
+    check_in(path)?;
+    let lock = lock(out)?;
+    Ok((Patch::load(path)?, lock))
+}
+
 /// Bytes of a file, or of the weights in a folder.
 pub fn size(path: &Path) -> Result<u64> {
     let read = |e| Error::read(path, e);

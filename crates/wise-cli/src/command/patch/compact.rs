@@ -1,7 +1,6 @@
 //! `wise patch compact`: the same edits in fewer bytes.
 
 use serde::Serialize;
-use wise_patch::Patch;
 
 use crate::args::PatchCompactArgs;
 use crate::command::{self, size};
@@ -20,9 +19,7 @@ struct Compacted {
 /// Runs the command.
 pub fn run(args: &PatchCompactArgs, output: Output) -> Result<()> {
     let out = args.out.as_ref().unwrap_or(&args.patch);
-    command::check_in(&args.patch)?;
-    let _lock = command::lock(out)?;
-    let mut patch = Patch::load(&args.patch)?;
+    let (mut patch, _lock) = command::load_locked(&args.patch, out)?;
     command::check_out(out, true)?;
     let (bytes_before, shards) = (size(&args.patch)?, patch.compact());
     if shards > 0 {

@@ -70,9 +70,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
 /// Signs a patch.
 pub fn sign(args: &PatchSignArgs, output: Output) -> Result<()> {
     let key = SecretKey::read(&args.key)?;
-    command::check_in(&args.patch)?;
-    let _lock = command::lock(&args.patch)?;
-    let mut patch = Patch::load(&args.patch)?;
+    let (mut patch, _lock) = command::load_locked(&args.patch, &args.patch)?;
     patch.sign(&key)?;
     patch.save(&args.patch)?;
     let signed = Outcome {

@@ -27,9 +27,7 @@ struct Undone {
 pub fn run(args: &PatchUndoArgs, output: Output) -> Result<()> {
     let begun = Instant::now();
     let out = args.out.as_ref().unwrap_or(&args.patch);
-    command::check_in(&args.patch)?;
-    let _lock = command::lock(out)?;
-    let patch = Patch::load(&args.patch)?;
+    let (patch, _lock) = command::load_locked(&args.patch, out)?;
     check_ids(&patch, &args.patch, &args.ids)?;
     command::check_out(out, true)?;
     command::note_signature(&patch, &args.patch);
