@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_preset_is_a_configuration() {
-        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/presets")).unwrap();
+        let files = std::fs::read_dir("presets").unwrap();
         assert_eq!(files.count(), names().count());
         for name in names() {
             let table: Table = text(name).unwrap().parse().unwrap();

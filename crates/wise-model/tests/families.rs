@@ -30,7 +30,7 @@ impl Golden {
 
 /// Each family's folder.
 fn folders() -> Vec<PathBuf> {
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny");
+    let tiny = Path::new("tests/tiny");
     let mut folders: Vec<PathBuf> = std::fs::read_dir(tiny)
         .unwrap()
         .map(|entry| entry.unwrap().path())
