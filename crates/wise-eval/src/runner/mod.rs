@@ -192,27 +192,23 @@ fn baselines(
         let asked: Vec<ToScore<'_>> = records[chunk.clone()].iter().map(|r| (r, None)).collect();
         measure(unedited, &asked, plan.protocols)
     };
-    in_order(
-        &missing,
-        unedited.batches_at_once(),
-        &ask,
-        &mut |position, measured| {
-            for (index, (measured, reference)) in missing[position].clone().zip(measured) {
-                if let Entry::Vacant(unknown) = known.entry(index) {
-                    let baseline = Baseline {
-                        record: records[index].clone(),
-                        measured,
-                        reference,
-                    };
-                    folder.keep_baseline(&baseline)?;
-                    unknown.insert(baseline);
-                }
+    let at_once = unedited.batches_at_once();
+    in_order(&missing, at_once, &ask, &mut |position, measured| {
+        for (index, (measured, reference)) in missing[position].clone().zip(measured) {
+            if let Entry::Vacant(unknown) = known.entry(index) {
+                let baseline = Baseline {
+                    record: records[index].clone(),
+                    measured,
+                    reference,
+                };
+                folder.keep_baseline(&baseline)?;
+                unknown.insert(baseline);
             }
-            let done = known.len();
-            progress(EvalProgress::Baseline { done, of });
-            Ok(())
-        },
-    )?;
+        }
+        let done = known.len();
+        progress(EvalProgress::Baseline { done, of });
+        Ok(())
+    })?;
     Ok(known.into_values().collect())
 }
 
@@ -276,21 +272,17 @@ fn after(
         }
         Ok(measured)
     };
-    in_order(
-        &missing,
-        snapshot.batches_at_once(),
-        &ask,
-        &mut |position, measured| {
-            let known_of_chunk = known.len() - missing[position].start;
-            for measured in measured.into_iter().skip(known_of_chunk) {
-                folder.keep_scores(&measured)?;
-                known.push(measured);
-            }
-            let done = known.len();
-            progress(EvalProgress::Scoring { done, of });
-            Ok(())
-        },
-    )?;
+    let at_once = snapshot.batches_at_once();
+    in_order(&missing, at_once, &ask, &mut |position, measured| {
+        let known_of_chunk = known.len() - missing[position].start;
+        for measured in measured.into_iter().skip(known_of_chunk) {
+            folder.keep_scores(&measured)?;
+            known.push(measured);
+        }
+        let done = known.len();
+        progress(EvalProgress::Scoring { done, of });
+        Ok(())
+    })?;
     Ok(known)
 }
 
@@ -318,11 +310,8 @@ fn held_text(
         Ok((before, drift::of_window(snapshot, window)?))
     };
     let (mut before, mut after): (Vec<OfWindow>, Vec<OfWindow>) = (Vec::new(), Vec::new());
-    in_order(windows, snapshot.batches_at_once(), &both, &mut |index,
-                                                               (
-        unedited,
-        edited,
-    )| {
+    let at_once = snapshot.batches_at_once();
+    in_order(windows, at_once, &both, &mut |index, (unedited, edited)| {
         before.push(unedited);
         after.push(edited);
         progress(EvalProgress::Drift {

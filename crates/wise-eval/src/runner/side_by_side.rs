@@ -37,17 +37,13 @@ pub fn side_by_side(
             measure(snapshot, &asked, protocols)
         };
         let mut all = Vec::new();
-        in_order(
-            &chunks,
-            snapshot.batches_at_once(),
-            &of_chunk,
-            &mut |_, measured| {
-                all.extend(measured);
-                done += 1;
-                progress(done, of);
-                Ok(())
-            },
-        )?;
+        let at_once = snapshot.batches_at_once();
+        in_order(&chunks, at_once, &of_chunk, &mut |_, measured| {
+            all.extend(measured);
+            done += 1;
+            progress(done, of);
+            Ok(())
+        })?;
         Ok(all)
     };
     let (of_unedited, references): (Vec<Measured>, Vec<Reference>) =
