@@ -223,6 +223,9 @@ fn flat_settings(report: &Report) -> BTreeMap<String, Value> {
         ),
         ("data.sha256".to_owned(), report.data.sha256.clone().into()),
     ]);
+    if !report.setup.is_empty() {
+        all.insert("setup.sha256".to_owned(), report.setup.clone().into());
+    }
     for (key, value) in flatten("", &report.config) {
         // What the report itself says is resolved; the configuration may leave it open.
         all.entry(key).or_insert(value);

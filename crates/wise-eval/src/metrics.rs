@@ -9,12 +9,14 @@
 //! | --- | --- |
 //! | `schema` | 2 |
 //! | `model` | `name` as given, `sha256` of the weight files |
-//! | `editor` | `wise`, `ft-m`, `ft-l`, `grace` or `lora` |
+//! | `editor` | `wise`, `ft-m`, `ft-l`, `grace`, `lora` or `retrieval` |
 //! | `edits` | how many, in one sequence |
 //! | `seed` | of everything the editor draws |
 //! | `order` | seed of the shuffle of the records; null: as in the file |
 //! | `prompt_format` | `chat` or `raw` |
+//! | `oracle_router` | true, or absent |
 //! | `config` | every hyperparameter, as resolved for this model, ablation switches among them |
+//! | `setup` | sha256 of what edits depend on besides (for `wise` templates, negatives and the map of relations); absent if not known |
 //! | `data` | `path` and `format` as given, `sha256` of the file |
 //! | `summary` | over all records, see below |
 //! | `records` | one per edit, in the order of the edits, see below |
@@ -112,6 +114,9 @@ pub struct Report {
     pub oracle_router: bool,
     /// Every hyperparameter, as resolved for this model.
     pub config: serde_json::Value,
+    /// sha256 of what edits depend on besides, see [`Editor::setup`](wise_edit::Editor::setup); empty if not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub setup: String,
     /// Where the records come from.
     pub data: Data,
     /// Over all records.

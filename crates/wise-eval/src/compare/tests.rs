@@ -32,19 +32,31 @@ fn differences_are_over_shared_records() {
     }
     b.config = json!({"edit_lr": 0.1, "deep": {"er": 1}, "layer": null});
     b.order = Some(7);
+    b.setup = "12".repeat(32);
     let comparison = Comparison::of(("a", &a), ("b", &b));
     assert_eq!(comparison.shared_records, 6);
     let score = find(&comparison, NAME, Moment::End);
     assert_eq!(score.difference.unwrap().mean, 2.0 / 6.0);
     assert_eq!(score.difference.unwrap().count, 6);
     let keys: Vec<&str> = comparison.settings.iter().map(|s| &*s.key).collect();
-    assert_eq!(keys, ["act_margin", "deep.er", "edit_lr", "edits", "order"]);
+    assert_eq!(
+        keys,
+        [
+            "act_margin",
+            "deep.er",
+            "edit_lr",
+            "edits",
+            "order",
+            "setup.sha256"
+        ]
+    );
     let text = comparison.table();
     assert!(
         text.contains("paired, over the 6 records that both have"),
         "{text}"
     );
     assert!(text.contains("+0.333"), "{text}");
+    assert!(text.contains("efefefefefef | 121212121212\n"), "{text}");
     assert!(
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"

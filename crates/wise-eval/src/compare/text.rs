@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{Comparison, ScoreDifference, Side};
 use crate::label;
 use crate::statistics::Interval;
@@ -113,10 +115,16 @@ fn settings(text: &mut String, comparison: &Comparison) {
     let width = comparison.settings.iter().map(|s| s.key.len()).max();
     let width = width.unwrap_or(0);
     for setting in &comparison.settings {
-        let _ = writeln!(
-            text,
-            "  {:<width$}  {} | {}",
-            setting.key, setting.a, setting.b
-        );
+        let key = &setting.key;
+        let [a, b] = [&setting.a, &setting.b].map(|value| shown(key, value));
+        let _ = writeln!(text, "  {key:<width$}  {a} | {b}");
+    }
+}
+
+/// Of a checksum its first digits tell two apart.
+fn shown(key: &str, value: &Value) -> String {
+    match value {
+        Value::String(checksum) if key.ends_with("sha256") => checksum.chars().take(12).collect(),
+        value => value.to_string(),
     }
 }

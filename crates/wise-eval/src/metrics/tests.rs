@@ -23,6 +23,7 @@ pub(crate) fn report(edits: usize) -> Report {
         prompt_format: PromptFormat::Raw,
         oracle_router: false,
         config: json!({"edit_lr": 0.03, "act_margin": [20.0, 30.0, 10.0], "layer": null}),
+        setup: "ef".repeat(32),
         data: Data {
             path: "zsre.jsonl".to_owned(),
             format: Format::Zsre,

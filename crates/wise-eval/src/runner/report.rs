@@ -69,6 +69,7 @@ pub(super) fn assemble(
         prompt_format: editor.format(),
         oracle_router: identity.plan.oracle_router,
         config: identity.config,
+        setup: identity.setup,
         data: identity.plan.data,
         summary,
         records,
