@@ -67,14 +67,34 @@ fn trajectory(model: &Arc<Model>) -> Result<Vec<f32>> {
     Ok(losses)
 }
 
-/// Two facts learnt on the CPU, each in a memory of its own.
-fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<(usize, ShardState)>)> {
-    let config = WiseConfig {
+/// Our defaults, with a memory for each edit.
+fn apart() -> WiseConfig {
+    WiseConfig {
         prompt_format: Some(PromptFormat::Raw),
         save_freq: 1,
         ..WiseConfig::default()
+    }
+}
+
+/// The first losses of two facts that are learnt at once, each in a memory of its own: those of the first fact, then
+/// those of the other. A device other than the CPU trains them in lockstep.
+fn first_losses_at_once(model: &Arc<Model>) -> Result<Vec<f32>> {
+    let config = WiseConfig {
+        n_iter: FIRST,
+        ..apart()
     };
     let mut editor = Wise::new(Arc::clone(model), config, neutral_prompts())?;
+    let mut losses = Vec::new();
+    editor.apply(&facts(), &mut |progress: EditProgress| {
+        losses.push((progress.edit, progress.iteration, progress.edit_loss));
+    })?;
+    losses.sort_by_key(|&(edit, iteration, _)| (edit, iteration));
+    Ok(losses.into_iter().map(|(_, _, loss)| loss).collect())
+}
+
+/// Two facts learnt on the CPU.
+fn learnt(model: &Arc<Model>) -> Result<(Wise, Vec<(usize, ShardState)>)> {
+    let mut editor = Wise::new(Arc::clone(model), apart(), neutral_prompts())?;
     editor.apply(&facts(), &mut |_: EditProgress| {})?;
     let states = editor
         .shards()
@@ -160,6 +180,12 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
         expected.len(),
         LOSSES,
     );
+    let at_once = relative(
+        "first losses of two shards at once",
+        &first_losses_at_once(device)?,
+        &first_losses_at_once(cpu)?,
+        tolerance(FIRST_LOSSES),
+    );
     let (editor, states) = learnt(cpu)?;
     let recall = |model, retrieve| {
         let config = WiseConfig {
@@ -190,6 +216,7 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
     Ok(vec![
         first_losses,
         losses,
+        at_once,
         differing(
             "which memory answers",
             "of the prompts differ",

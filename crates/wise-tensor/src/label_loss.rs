@@ -16,26 +16,53 @@ pub struct LabelLoss {
     pub nll: Tensor<1>,
 }
 
+/// Logits that are in memory at once where the processor does not compute, in bytes: what `WebGPU` binds everywhere.
+const LOGITS_BYTES: usize = 128 << 20;
+
 /// Loss of `labels` under the logits `hidden * head^T`, where `hidden` is `[labels, width]` and `head`
-/// `[vocabulary, width]`.
+/// `[vocabulary, width]`; there must be a label at least.
 ///
 /// The gradient with respect to the hidden states, `weight * (softmax - one_hot) * head`, is computed along with the
 /// loss, so that nothing as wide as the vocabulary is put on the tape: of that width there is one buffer, which turns
 /// from logits into their gradient in one pass. Nothing is read back from a device.
 pub fn label_loss(hidden: Tensor<2>, head: &Table, labels: &[u32], weights: &[f32]) -> LabelLoss {
-    let plain = hidden.clone().detach();
-    let logits = head.logits(plain.clone());
-    let (nll, sum, gradient) = if is_cpu(&logits.device()) {
-        on_cpu(logits, labels, weights)
+    let together = if is_cpu(&head.device()) {
+        labels.len()
     } else {
-        on_device(logits, labels, weights)
+        LOGITS_BYTES / (head.tokens() * size_of::<f32>())
     };
-    let gradient = head.back(gradient);
+    in_chunks(hidden, head, labels, weights, together.max(1))
+}
+
+/// With the logits of `together` labels at a time.
+fn in_chunks(
+    hidden: Tensor<2>,
+    head: &Table,
+    labels: &[u32],
+    weights: &[f32],
+    together: usize,
+) -> LabelLoss {
+    let plain = hidden.clone().detach();
+    let (mut nll, mut sums, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+    let chunks = labels.chunks(together).zip(weights.chunks(together));
+    for (chunk, (labels, weights)) in chunks.enumerate() {
+        let some = plain.clone().narrow(0, chunk * together, labels.len());
+        let logits = head.logits(some);
+        let (of_each, sum, gradient) = if is_cpu(&logits.device()) {
+            on_cpu(logits, labels, weights)
+        } else {
+            on_device(logits, labels, weights)
+        };
+        nll.push(of_each);
+        sums.push(sum);
+        gradients.push(head.back(gradient));
+    }
+    let gradient = Tensor::cat(gradients, 0);
     // Linear in the hidden states, with the slope of the loss where they are.
     let slope = (hidden * gradient.clone()).sum() - (plain * gradient).sum();
     LabelLoss {
-        loss: slope + sum,
-        nll,
+        loss: slope + Tensor::cat(sums, 0).sum(),
+        nll: Tensor::cat(nll, 0),
     }
 }
 
@@ -161,6 +188,7 @@ mod tests {
             head in prop::collection::vec(-2.0_f32..2.0, VOCABULARY * WIDTH),
             labels in prop::collection::vec(0..VOCABULARY as u32, 4),
             weights in prop::collection::vec(0.0_f32..1.0, 4),
+            together in 1_usize..=4,
         ) {
             let head = matrix(&head, WIDTH);
             let tracked = || matrix(&hidden, WIDTH).autodiff().require_grad();
@@ -173,7 +201,7 @@ mod tests {
             let nll = log_shares.gather(1, ids).neg();
             let expected = (nll.clone() * matrix(&weights, 1)).sum();
             let by_hand = tracked();
-            let got = label_loss(by_hand.clone(), &head.into(), &labels, &weights);
+            let got = in_chunks(by_hand.clone(), &head.into(), &labels, &weights, together);
 
             assert_close(&values(got.nll), &values(nll.detach()));
             assert_close(&values(got.loss.clone().detach()), &values(expected.clone().detach()));

@@ -67,6 +67,11 @@ impl Table {
         self.pieces[0].device()
     }
 
+    /// Tokens of the vocabulary.
+    pub(crate) fn tokens(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.dims()[0]).sum()
+    }
+
     /// The pieces, each with its rows.
     fn ranges(&self) -> impl Iterator<Item = (Range<usize>, &Tensor<2>)> {
         self.pieces.iter().scan(0, |first, piece| {

@@ -63,6 +63,9 @@ struct EditArgs {
     /// Edits; the first one warms up and is not timed with the others
     #[arg(long, default_value_t = 4)]
     edits: usize,
+    /// Edits of one further call, each in a shard of its own
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    at_once: usize,
 }
 
 fn main() -> ExitCode {
@@ -132,6 +135,19 @@ fn edit(args: &EditArgs) -> Result<bool> {
         floor / count,
         seconds / floor
     );
+    if args.at_once > 0 {
+        let numbers = args.edits..args.edits + args.at_once;
+        let facts: Vec<Edit> = numbers.map(|n| fact(&model, n)).collect::<Result<_>>()?;
+        let started = Instant::now();
+        editor.apply(&facts, &mut |_: EditProgress| {
+            device_peak = device_peak.max(in_use(&devices));
+        })?;
+        println!(
+            "{} edits in one call: {:.3} s per edit",
+            facts.len(),
+            started.elapsed().as_secs_f64() / facts.len() as f64
+        );
+    }
     if let Some(peak) = device_peak {
         println!("device memory, largest: {}", gigabytes(peak));
     }

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use wise_model::{EditSite, Model, Overlay};
-use wise_tensor::is_cpu;
+use wise_tensor::{LabelLoss, is_cpu};
 
 use crate::Work;
 use crate::wise::rows::TrainingRows;
@@ -86,32 +86,45 @@ impl Labelled {
     }
 }
 
-/// A loss under a side memory, ready to be descended.
-pub(crate) struct Taped {
-    matrix: Tensor<2>,
-    loss: Tensor<1>,
+/// A loss under a side memory.
+pub(crate) struct Loss {
+    /// `[1]`, not tracked.
+    pub(crate) value: Tensor<1>,
+    slope: Slope,
 }
 
-impl Taped {
+enum Slope {
+    Taped { matrix: Tensor<2>, loss: Tensor<1> },
+    Known(Option<Tensor<2>>),
+}
+
+impl Loss {
     /// `loss` computes a loss of the matrix, which is tracked for it.
-    pub(crate) fn of<R>(
+    pub(crate) fn taped<R>(
         matrix: &Tensor<2>,
         loss: impl FnOnce(&Tensor<2>) -> (Tensor<1>, R),
     ) -> (Self, R) {
         let matrix = matrix.clone().autodiff().require_grad();
         let (loss, rest) = loss(&matrix);
-        (Self { matrix, loss }, rest)
-    }
-
-    /// `[1]`, not tracked.
-    pub(crate) fn value(&self) -> Tensor<1> {
-        self.loss.clone().detach()
+        let value = loss.clone().detach();
+        let slope = Slope::Taped { matrix, loss };
+        (Self { value, slope }, rest)
     }
 
     /// `None` if the loss does not depend on the matrix.
     pub(crate) fn gradient(self) -> Option<Tensor<2>> {
-        self.matrix.grad_remove(&mut self.loss.backward())
+        match self.slope {
+            Slope::Taped { matrix, loss } => matrix.grad_remove(&mut loss.backward()),
+            Slope::Known(gradient) => gradient,
+        }
     }
+}
+
+/// The weighted loss of the labels of some sequences.
+pub(crate) struct EditLoss {
+    pub(crate) loss: Loss,
+    /// The dearest label of a binding sequence, in nats, `[1]`.
+    pub(crate) dearest_label: Tensor<1>,
 }
 
 /// A sequence's part in a loss.
@@ -124,39 +137,109 @@ pub(crate) struct Share<'a> {
     pub(crate) binding: bool,
 }
 
-/// The weighted loss of some sequences' labels, in parts, and of each part the dearest label of a binding sequence
-/// in nats (`[1]`).
-pub(crate) fn edit_loss(
-    model: &Model,
-    matrix: &Tensor<2>,
-    shares: &[Share<'_>],
-) -> Vec<(Taped, Tensor<1>)> {
+/// Sequences with labels, one behind the other.
+pub(crate) struct Packed {
+    site: EditSite,
+    at: Vec<usize>,
+    labels: Vec<u32>,
+    weights: Vec<f32>,
+    /// Of each label, 0 or 1.
+    binding: Vec<f32>,
+}
+
+impl Packed {
+    pub(crate) fn new(model: &Model, shares: &[Share<'_>]) -> Self {
+        let sequences: Vec<&Labelled> = shares.iter().map(|share| share.sequence).collect();
+        let (site, at, labels) = packed(model, &sequences);
+        let (mut weights, mut binding) = (Vec::new(), Vec::new());
+        for share in shares {
+            weights.extend(share.sequence.weights.iter().map(|w| w * share.factor));
+            binding.resize(weights.len(), f32::from(u8::from(share.binding)));
+        }
+        Self {
+            site,
+            at,
+            labels,
+            weights,
+            binding,
+        }
+    }
+
+    fn loss(&self, model: &Model, matrix: &Tensor<2>) -> LabelLoss {
+        let output = model.site_output(&self.site, &Overlay::Replace(matrix.clone()));
+        let (at, labels, weights) = (&self.at, &self.labels, &self.weights);
+        model.label_loss(&self.site, output, &Overlay::Main, at, labels, weights)
+    }
+
+    /// Of each label's negative log-likelihood.
+    fn dearest(&self, nll: Tensor<1>) -> Tensor<1> {
+        let binding = vector(&self.binding, &nll);
+        (nll * binding).max()
+    }
+}
+
+/// The loss of some sequences in parts.
+pub(crate) fn edit_loss(model: &Model, matrix: &Tensor<2>, shares: &[Share<'_>]) -> Vec<EditLoss> {
     let parts = if is_cpu(&matrix.device()) { PARTS } else { 1 };
+    let of_part = |part: Vec<Share<'_>>| {
+        let part = Packed::new(model, &part);
+        let (loss, dearest_label) = Loss::taped(matrix, |matrix| {
+            let LabelLoss { loss, nll } = part.loss(model, matrix);
+            (loss, part.dearest(nll))
+        });
+        EditLoss {
+            loss,
+            dearest_label,
+        }
+    };
     split(model, shares, parts)
         .into_par_iter()
-        .map(|part| Taped::of(matrix, |matrix| loss_of(model, matrix, &part)))
+        .map(of_part)
         .collect()
 }
 
-fn loss_of(model: &Model, matrix: &Tensor<2>, part: &[Share<'_>]) -> (Tensor<1>, Tensor<1>) {
-    let sequences: Vec<&Labelled> = part.iter().map(|share| share.sequence).collect();
-    let (site, at, labels) = packed(model, &sequences);
-    let weights: Vec<f32> = part
+/// The losses of several memories in one pass through the layers above them, each of its own matrix and sequences.
+pub(crate) fn descend_together(model: &Model, memories: &[&(Tensor<2>, Packed)]) -> Vec<EditLoss> {
+    let (matrices, parts): (Vec<Tensor<2>>, Vec<&Packed>) = memories
         .iter()
-        .flat_map(|share| share.sequence.weights.iter().map(|w| w * share.factor))
-        .collect();
-    let output = model.site_output(&site, &Overlay::Replace(matrix.clone()));
-    let loss = model.label_loss(&site, output, &Overlay::Main, &at, &labels, &weights);
-    let binding = part
-        .iter()
-        .flat_map(|share| share.sequence.labels.iter().map(|_| share.binding));
-    let binding: Vec<f32> = binding
-        .map(|binding| f32::from(u8::from(binding)))
-        .collect();
-    let shape = [binding.len()];
-    let binding = Tensor::<1>::from_data(TensorData::new(binding, shape), &loss.nll.device());
-    let dearest = (loss.nll * binding).max();
-    (loss.loss, dearest)
+        .map(|(matrix, part)| (matrix.clone().autodiff().require_grad(), part))
+        .unzip();
+    let output = |(matrix, part): (&Tensor<2>, &&Packed)| {
+        model.site_output(&part.site, &Overlay::Replace(matrix.clone()))
+    };
+    let output = Tensor::cat(matrices.iter().zip(&parts).map(output).collect(), 0);
+    let sites: Vec<&EditSite> = parts.iter().map(|part| &part.site).collect();
+    let (mut at, mut start) = (Vec::new(), 0);
+    for part in &parts {
+        at.extend(part.at.iter().map(|at| start + at));
+        start += part.site.layout.tokens();
+    }
+    let labels: Vec<u32> = parts.iter().flat_map(|part| part.labels.clone()).collect();
+    let weights: Vec<f32> = parts.iter().flat_map(|part| part.weights.clone()).collect();
+    let site = model.join(&sites);
+    let LabelLoss { loss, nll } =
+        model.label_loss(&site, output, &Overlay::Main, &at, &labels, &weights);
+    // A memory's sequences depend on its own matrix alone, so the sum's gradients are those of each loss.
+    let mut gradients = loss.backward();
+    let mut first = 0;
+    let of_memory = |(matrix, part): (&Tensor<2>, &Packed)| {
+        let own = nll.clone().narrow(0, first, part.labels.len());
+        first += part.labels.len();
+        EditLoss {
+            loss: Loss {
+                value: (own.clone() * vector(&part.weights, &own)).sum(),
+                slope: Slope::Known(matrix.grad_remove(&mut gradients)),
+            },
+            dearest_label: part.dearest(own),
+        }
+    };
+    matrices.iter().zip(parts).map(of_memory).collect()
+}
+
+/// Values where `beside` is, `[values]`.
+fn vector(values: &[f32], beside: &Tensor<1>) -> Tensor<1> {
+    let data = TensorData::new(values.to_vec(), [values.len()]);
+    Tensor::from_data(data, &beside.device())
 }
 
 /// The dearest label of each sequence under `matrix`, in nats.

@@ -11,6 +11,7 @@ mod earlier;
 #[cfg(test)]
 mod exact;
 mod labelled;
+mod lockstep;
 mod memories;
 mod near_misses;
 mod negatives;

@@ -9,6 +9,7 @@ use wise_merge::MaskSeed;
 use wise_model::{Beginnings, EditSite, Model};
 
 use crate::wise::earlier::EarlierEdits;
+use crate::wise::lockstep::Lane;
 use crate::wise::near_misses::near_misses;
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
@@ -79,6 +80,14 @@ pub(crate) struct Request {
     pub(crate) edit: Edit,
 }
 
+/// What the edits of a shard train with, one after the other.
+pub(crate) struct Training<'a> {
+    /// `[hidden, ffn]`, 0 or 1.
+    subspace: Tensor<2>,
+    earlier: EarlierEdits,
+    lane: Option<&'a Lane<'a>>,
+}
+
 /// The edits that share a side memory and its subspace.
 ///
 /// **Invariant:** what a shard becomes depends on its own edits, their ids and the shared settings, never on
@@ -137,24 +146,39 @@ impl Shard {
         ))
     }
 
-    /// What its next edits train along with.
-    pub(crate) fn earlier(&self, model: &Model, setup: &Setup) -> Result<EarlierEdits> {
-        if setup.config.learns_alone() {
-            return Ok(EarlierEdits::default());
-        }
-        EarlierEdits::of(model, setup, &self.edits)
+    /// What its next edits train with.
+    pub(crate) fn training<'a>(
+        &self,
+        model: &Model,
+        setup: &Setup,
+        lane: Option<&'a Lane<'a>>,
+    ) -> Result<Training<'a>> {
+        let earlier = if setup.config.learns_alone() {
+            EarlierEdits::default()
+        } else {
+            EarlierEdits::of(model, setup, &self.edits)?
+        };
+        Ok(Training {
+            subspace: self.subspace()?,
+            earlier,
+            lane,
+        })
     }
 
-    /// Trains one edit into the shard; `subspace` and the `earlier` edits are its own.
+    /// Trains one edit into the shard, with what is its own to train with.
     pub(crate) fn learn(
         &mut self,
         model: &Model,
         setup: &Setup,
-        subspace: &Tensor<2>,
-        earlier: &mut EarlierEdits,
+        training: &mut Training<'_>,
         request: &Request,
         observe: &mut dyn FnMut(usize, &Iteration),
     ) -> Result<()> {
+        let Training {
+            subspace,
+            earlier,
+            lane,
+        } = training;
         let (config, edit, index) = (&setup.config, &request.edit, request.id);
         let first_negative = setup.negatives.first(index - 1, config);
         if config.route_by == RouteBy::Activation {
@@ -173,7 +197,7 @@ impl Shard {
         } else {
             None
         };
-        let trainer = trainer.holding(held);
+        let trainer = trainer.holding(held).in_lane(*lane);
         let trained = trainer.train(self.matrix.clone(), subspace, observe);
         if !trained.last.loss().is_finite() || !trained.activation.is_finite() {
             return Err(Error::Diverged {

@@ -12,6 +12,7 @@ use wise_model::Model;
 use wise_tensor::is_cpu;
 
 use crate::wise::Wise;
+use crate::wise::lockstep::{Lane, Lockstep};
 use crate::wise::shard::{Request, Setup, Shard};
 use crate::{EditProgress, Error, Made, Result, Watch};
 
@@ -42,7 +43,8 @@ enum News {
 
 impl Wise {
     /// Trains each request into its shard, as many shards at once as there are threads and as the device has memory
-    /// for. A shard does not depend on others, so it becomes the same as if they had been trained one after another.
+    /// for. A shard does not depend on others, so it becomes the same as if they had been trained one after another;
+    /// where they train in lockstep, up to rounding.
     pub(super) fn train(
         &mut self,
         requests: Vec<(usize, Request)>,
@@ -55,6 +57,9 @@ impl Wise {
         }
         let threads = rayon::current_num_threads();
         let workers = queue.len().min(at_once(&queue[0].shard, threads));
+        let in_lockstep = workers > 1 && !is_cpu(&queue[0].shard.matrix.device());
+        let lockstep = Lockstep::new(if in_lockstep { workers } else { 0 });
+        let mut lanes = lockstep.lanes();
         let queue = Mutex::new(queue);
         let stop = AtomicBool::new(false);
         let (model, setup) = (Arc::clone(&self.model), Arc::clone(&self.setup));
@@ -65,6 +70,7 @@ impl Wise {
                     model: &model,
                     setup: &setup,
                     queue: &queue,
+                    lane: lanes.pop(),
                     stop: &stop,
                     edits,
                     news: sender.clone(),
@@ -156,6 +162,8 @@ struct Worker<'a> {
     model: &'a Model,
     setup: &'a Setup,
     queue: &'a Mutex<VecDeque<Work>>,
+    /// Where the device computes one product after another.
+    lane: Option<Lane<'a>>,
     stop: &'a AtomicBool,
     edits: usize,
     news: Sender<News>,
@@ -182,8 +190,8 @@ impl Worker<'_> {
 
     fn shard(&self, work: Work) -> Result<()> {
         let (mut shard, iterations) = (work.shard, self.setup.config.n_iter);
-        let subspace = shard.subspace()?;
-        let mut earlier = shard.earlier(self.model, self.setup)?;
+        let lane = self.lane.as_ref();
+        let mut training = shard.training(self.model, self.setup, lane)?;
         for request in work.requests {
             if self.stopped() {
                 return Ok(());
@@ -203,8 +211,7 @@ impl Worker<'_> {
             shard.learn(
                 self.model,
                 self.setup,
-                &subspace,
-                &mut earlier,
+                &mut training,
                 &request,
                 &mut observe,
             )?;

@@ -9,7 +9,8 @@ use wise_tensor::{mean_of_positive, no_longer_than, steps_between_reads};
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::descent::Descent;
 use crate::wise::earlier::EarlierEdit;
-use crate::wise::labelled::{Labelled, Share, Taped, dearest_labels, edit_loss};
+use crate::wise::labelled::{Labelled, Loss, Packed, Share, dearest_labels, edit_loss};
+use crate::wise::lockstep::Lane;
 use crate::wise::negatives::NegativePool;
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Padding, TrainingRows};
@@ -127,6 +128,8 @@ pub(crate) struct Trainer<'a> {
     earlier_near_misses: Vec<&'a PromptAtSite>,
     /// Earlier edits of the shard, some of which take part in each iteration, in turn.
     rehearsal: Vec<&'a EarlierEdit>,
+    /// Where shards train in lockstep.
+    lane: Option<&'a Lane<'a>>,
     votes: Tensor<2>,
     padding: Option<Padding>,
     /// What the main memory makes of the edit tokens.
@@ -158,6 +161,7 @@ impl<'a> Trainer<'a> {
             earlier_near_misses: Vec::new(),
             own: Labelled::rows(model, &site, rows),
             rehearsal: Vec::new(),
+            lane: None,
             votes: rows.votes(device),
             padding: rows.padding,
             main_output: model.site_output(&site, &Overlay::Main),
@@ -196,6 +200,12 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// In lockstep with other shards.
+    pub(crate) fn in_lane(mut self, lane: Option<&'a Lane<'a>>) -> Self {
+        self.lane = lane;
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn reading_together(mut self, iterations: usize) -> Self {
         self.together = iterations;
@@ -223,7 +233,7 @@ impl<'a> Trainer<'a> {
         let mut iterations = 0;
         let mut unread = Vec::new();
         let last = loop {
-            let (taped, losses) = self.losses(&matrix, iterations, &lapsed);
+            let (slopes, losses) = self.losses(&matrix, iterations, &lapsed);
             unread.push(losses);
             let last = iterations + 1 == config.n_iter;
             let mut read = Vec::new();
@@ -249,7 +259,7 @@ impl<'a> Trainer<'a> {
                 }
                 told.tell(iteration);
             }
-            if let Some(gradient) = self.gradient(taped, mask) {
+            if let Some(gradient) = self.gradient(slopes, mask) {
                 matrix = descent.step(matrix, gradient);
             }
             iterations += 1;
@@ -273,11 +283,11 @@ impl<'a> Trainer<'a> {
     /// The gradients of the edit loss's parts and of the router loss, together.
     fn gradient(
         &self,
-        (parts, router): (Vec<Taped>, Option<Taped>),
+        (parts, router): (Vec<Loss>, Option<Loss>),
         mask: &Tensor<2>,
     ) -> Option<Tensor<2>> {
-        let edit = || parts.into_par_iter().map(Taped::gradient).collect();
-        let router = || router.and_then(Taped::gradient);
+        let edit = || parts.into_par_iter().map(Loss::gradient).collect();
+        let router = || router.and_then(Loss::gradient);
         let (gradients, router): (Vec<_>, _) = rayon::join(edit, router);
         let edit = gradients.into_iter().flatten().reduce(|a, b| a + b);
         let (Some(edit), Some(router)) = (&edit, &router) else {
@@ -323,19 +333,25 @@ impl<'a> Trainer<'a> {
         matrix: &Tensor<2>,
         iteration: usize,
         lapsed: &[&Labelled],
-    ) -> ((Vec<Taped>, Option<Taped>), Unread) {
+    ) -> ((Vec<Loss>, Option<Loss>), Unread) {
         let shares = self.shares(iteration, lapsed);
         // Keys are what they are, whatever the memory learns.
         let routed = self.config.route_by == RouteBy::Activation;
-        let router = || Taped::of(matrix, |matrix| self.router_losses(matrix, iteration));
-        let (parts, router) = rayon::join(
-            || edit_loss(self.model, matrix, &shares),
-            || routed.then(router),
-        );
+        let router = || Loss::taped(matrix, |matrix| self.router_losses(matrix, iteration));
+        let router = || routed.then(router);
+        let (parts, router) = match self.lane {
+            // Not in a pool that other lanes wait in as well.
+            Some(lane) => {
+                let sequences = Packed::new(self.model, &shares);
+                let loss = lane.edit_loss(self.model, matrix, sequences);
+                (vec![loss], router())
+            }
+            None => rayon::join(|| edit_loss(self.model, matrix, &shares), router),
+        };
         let (router, activations) = router.unzip();
-        let edit = parts.iter().map(|(part, _)| part.value());
-        let dearest = parts.iter().map(|(_, dearest)| dearest.clone());
-        let of_router = router.as_ref().map(Taped::value).into_iter();
+        let edit = parts.iter().map(|part| part.loss.value.clone());
+        let dearest = parts.iter().map(|part| part.dearest_label.clone());
+        let of_router = router.iter().map(|router| router.value.clone());
         let values = edit.chain(dearest).chain(of_router).chain(activations);
         // The head may be on another device than the edit site.
         let values = values.map(|value| value.to_device(&matrix.device()));
@@ -344,7 +360,7 @@ impl<'a> Trainer<'a> {
             parts: parts.len(),
             work: self.work(&shares, iteration),
         };
-        let parts = parts.into_iter().map(|(part, _)| part).collect();
+        let parts = parts.into_iter().map(|part| part.loss).collect();
         ((parts, router), losses)
     }
 
