@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.numpy import save
 from wise_hf import Malformed, Patch, Unsupported
-from wise_hf.keys import Key, Reading, Tokens, keys_from_bytes, quantised, rank
+from wise_hf.keys import Key, Question, Reading, Tokens, keys_from_bytes, quantised, rank
 from wise_hf.mask import mask
 
 HIDDEN, FFN = 4, 8
@@ -67,7 +67,9 @@ def test_fits_are_those_of_wise(at, expected):
 
 def test_what_is_asked_counts_more_than_the_words_where_it_is_read():
     one, other = (np.eye(32, dtype=np.int8)[i] for i in (5, 6))
-    reading = Reading(token(1, 2), np.full(2, 20, np.uint8), one)
+    # The subject's own tokens ask for something else, and do not count.
+    question = Question(one.astype(np.float32), np.array([other, other, one], np.float32))
+    reading = Reading(token(1, 2, 9), np.full(3, 20, np.uint8), question)
     assert key(one).relation_fit(reading) == np.float32(1) - np.float32(0.1)
     assert key(other).relation_fit(reading) == 0.0
 
@@ -96,7 +98,7 @@ def test_keys_stand_one_behind_the_other():
             keys_from_bytes(bad)
 
 
-def patch(config=None, schema=6, masks=((0, 0.5, 0),), edits=1, sign=None) -> bytes:
+def patch(config=None, schema=7, masks=((0, 0.5, 0),), edits=1, sign=None) -> bytes:
     """A patch as wise writes it; `sign` turns what is to be signed into key and signature."""
     shards, tensors = [], {
         "reader.mean": np.zeros(HIDDEN, np.float32),
@@ -158,7 +160,7 @@ def test_a_signature_is_checked_and_says_whose_it_is(tmp_path):
     public = secret.public_key().public_bytes_raw()
     whole = patch(sign=lambda message: public + secret.sign(message))
     assert load(tmp_path, whole).signed_by == f"ed25519:{public.hex()}"
-    assert load(tmp_path, patch(schema=5)).signed_by is None
+    assert load(tmp_path, patch(schema=7)).signed_by is None
     other = Ed25519PrivateKey.generate()
     for sign in (
         lambda message: public + other.sign(message),
@@ -181,8 +183,8 @@ def test_what_is_damaged_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (patch(schema=7), "a newer version of wise"),
-        (patch(schema=4), "an older version of wise"),
+        (patch(schema=8), "a newer version of wise"),
+        (patch(schema=6), "an older version of wise"),
         (patch({"route_by": "activation"}), 'route_by = "activation", expected keys'),
         (patch({"compat": "paper"}), 'compat = "paper", expected wise'),
         (patch({"retrieve": False}, masks=((0, 0.5, 0), (1, 0.5, 0))), "retrieve = false"),

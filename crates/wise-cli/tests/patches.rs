@@ -318,12 +318,6 @@ fn closed_shards_are_rounded_to_half_their_bytes() {
     let saved = compacted["bytes_before"].as_u64().unwrap() - compacted["bytes"].as_u64().unwrap();
     assert!(saved as usize >= bytes(small, "shard.0.values").len() - 8);
 
-    // What schema 5 has no word for makes a file of schema 6.
-    let mut older = load(&bench, whole);
-    older.manifest.schema = 5;
-    older.save(&bench.path("older.wise")).unwrap();
-    assert_eq!(load(&bench, "older.wise").manifest.schema, 6);
-
     // Rounding once is rounding for good.
     let again = data(&mut bench.patch(&["compact", "small.wise"]));
     assert_eq!(

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use wise_edit::{AppliedEdit, MaskSeed, Planned, WiseConfig};
 
-/// The schema this version writes.
-pub const SCHEMA: u32 = 6;
-/// The oldest schema this version reads.
-pub(crate) const OLDEST: u32 = 5;
+/// The schema this version writes and reads.
+pub const SCHEMA: u32 = 7;
 /// Ids and places past this are nobody's: a program that counts on from them must not run out of numbers.
 const MOST: usize = 1 << 40;
 /// Shards past this are nobody's: an editor opens all up to the last.

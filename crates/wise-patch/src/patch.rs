@@ -10,7 +10,7 @@ use wise_model::{Config, Model, replace_file};
 
 use crate::checksums::{self, CHECKSUMS};
 use crate::compact::is_bf16;
-use crate::manifest::{Manifest, ModelIdentity, OLDEST, Provenance, SCHEMA, Shard, Site};
+use crate::manifest::{Manifest, ModelIdentity, Provenance, SCHEMA, Shard, Site};
 use crate::relations::{read_relations, relation_tensors};
 use crate::signature::{PublicKey, SIGNATURE, SecretKey, Signature};
 use crate::tensors::{Named, data, file, read, read_any, read_upper_halves, upper_halves};
@@ -237,7 +237,7 @@ impl Patch {
                 ))
             })?;
         let schema = schema_of(manifest).map_err(&malformed)?;
-        if !(OLDEST..=SCHEMA).contains(&schema) {
+        if schema != SCHEMA {
             return Err(Error::Schema {
                 path: path.to_owned(),
                 got: schema,

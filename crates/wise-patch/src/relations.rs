@@ -23,7 +23,7 @@ struct About {
     model_id: String,
 }
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const ABOUT: &str = "wise";
 
 /// Writes a reader of relations under `path`, replacing what is there only once everything is on disk.
@@ -126,11 +126,7 @@ pub(crate) fn read_relations(tensors: &SafeTensors<'_>) -> Result<Option<Relatio
     }))
 }
 
-/// Files from before fits were chosen have none.
 fn read_fit(tensors: &SafeTensors<'_>) -> Result<f64, String> {
-    if tensors.tensor(FIT).is_err() {
-        return Ok(RelationReader::FIT);
-    }
     let bytes = data(tensors, FIT, Dtype::F64)?;
     let fit = bytes.try_into().map(f64::from_le_bytes);
     fit.ok()

@@ -110,7 +110,7 @@ class EditedModel:
         words = self._prompts.words(prompt.scope)
         with self.answering([]):
             reading = self._reader.read(words)
-            return self._router.route(reading, lambda: self._reader.relation(words))
+            return self._router.route(reading, lambda: self._reader.question(words))
 
     def _as_answer(self, tokens: list[int], eos: list[int], route: Route) -> Answer:
         end = next((i for i, token in enumerate(tokens) if token in eos), None)

@@ -60,12 +60,27 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a text asks for, whichever of its tokens are its subject's."""
+
+    # What the map makes of the last token, and of each token in the place of the mean.
+    last: np.ndarray
+    tokens: np.ndarray
+
+    def about(self, of_subject: np.ndarray) -> np.ndarray:
+        """What is asked about the tokens that are the subject's."""
+        apart = self.tokens if of_subject.all() else self.tokens[~of_subject]
+        coordinates = quantised((self.last + apart.mean(axis=0))[None, :], 127.0)[0]
+        return np.pad(coordinates, (0, RELATION_WIDTH - coordinates.size)).astype(np.int8)
+
+
+@dataclass(frozen=True)
 class Reading:
     """A text as keys are compared with it: its tokens, how rare each is, and what it asks for if that was read."""
 
     tokens: Tokens
     weights: np.ndarray
-    relation: np.ndarray | None = None
+    question: Question | None = None
 
 
 @dataclass(frozen=True)
@@ -81,17 +96,19 @@ class Key:
         return _sum(self.subject.nearest(reading.tokens)) / f32(len(self.subject))
 
     def relation_fit(self, reading: Reading) -> np.float32:
-        words = self._words_fit(reading)
-        if self.relation is None or reading.relation is None:
+        of_subject = reading.tokens.nearest(self.subject) >= _SUBJECT
+        words = self._words_fit(reading, of_subject)
+        if self.relation is None or reading.question is None:
             return words
-        return (f32(1) - _WORDS) * _cosine(self.relation, reading.relation) + _WORDS * words
+        asked = reading.question.about(of_subject)
+        return (f32(1) - _WORDS) * _cosine(self.relation, asked) + _WORDS * words
 
-    def _words_fit(self, reading: Reading) -> np.float32:
+    def _words_fit(self, reading: Reading, of_subject: np.ndarray) -> np.float32:
         if len(self.others) == 0:
             return f32(1)
-        unnamed = reading.tokens.nearest(self.subject) < _SUBJECT
         missing = _weighted(self.weights, self.others.nearest(reading.tokens))
-        added = _weighted(reading.weights[unnamed], reading.tokens.only(unnamed).nearest(self.others))
+        others = reading.tokens.only(~of_subject)
+        added = _weighted(reading.weights[~of_subject], others.nearest(self.others))
         return _MISSING * missing + (f32(1) - _MISSING) * added
 
 

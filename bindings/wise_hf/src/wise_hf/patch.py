@@ -13,7 +13,7 @@ from .keys import Key, keys_from_bytes
 from .mask import mask
 
 # The oldest and the newest that are read.
-SCHEMAS = (5, 6)
+SCHEMA = 7
 _CHECKSUMS, _SIGNATURE = "sha256", "signature"
 # What is signed begins with this, the checksums follow.
 _SIGNED = b"wise patch\0"
@@ -81,11 +81,10 @@ class Patch:
         try:
             manifest = json.loads(manifest_text)
             schema = manifest["schema"]
-            oldest, newest = SCHEMAS
-            if not oldest <= schema <= newest:
-                age = "a newer" if schema > newest else "an older"
-                expected = f"expected {oldest} to {newest}"
-                raise Unsupported(f"{path} is from {age} version of wise: it has patch schema {schema}, {expected}")
+            if schema != SCHEMA:
+                age = "a newer" if schema > SCHEMA else "an older"
+                got = f"it has patch schema {schema}, expected {SCHEMA}"
+                raise Unsupported(f"{path} is from {age} version of wise: {got}")
             signed_by = _check(manifest_text, tensors)
             _check_config(manifest)
             return cls(manifest, _reader(tensors), _memories(manifest, tensors), signed_by)

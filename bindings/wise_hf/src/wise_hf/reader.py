@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .errors import Malformed
-from .keys import Reading, Tokens, quantised
+from .keys import Question, Reading, Tokens
 from .patch import Reader
 
 # Layer whose hidden states are read, counted from 0.
@@ -37,16 +37,16 @@ class TextReader:
         weights = np.maximum(np.floor(255.0 * shares * shares + 0.5), 1).astype(np.uint8)
         return Reading(Tokens.of(whitened), weights)
 
-    def relation(self, words: list[int]) -> np.ndarray | None:
+    def question(self, words: list[int]) -> Question | None:
         """What a text asks for; None where the patch has nothing to read that with."""
         relations = self.reader.relations
         if relations is None:
             return None
-        states = self._states(words, relations.layer).astype(np.float64)
-        feature = np.concatenate([states[-1], states.mean(axis=0)])
-        centred = feature.astype(np.float32) - relations.mean
-        coordinates = quantised((relations.map @ centred)[None, :], 127.0)[0]
-        return np.pad(coordinates, (0, 32 - coordinates.size)).astype(np.int8)
+        states = self._states(words, relations.layer).astype(np.float32)
+        hidden = states.shape[1]
+        last = relations.map[:, :hidden] @ (states[-1] - relations.mean[:hidden])
+        tokens = (states - relations.mean[hidden:]) @ relations.map[:, hidden:].T
+        return Question(last, tokens)
 
     def _states(self, words: list[int], layer: int) -> np.ndarray:
         """Hidden states of a text's tokens but the line break, `[tokens, hidden]`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .keys import Reading, f32, rank
+from .keys import Question, Reading, f32, rank
 from .patch import Memory
 
 
@@ -29,13 +29,13 @@ class Router:
     subject: np.float32
     relation: np.float32
 
-    def route(self, reading: Reading, relation_of: Callable[[], np.ndarray | None]) -> Route:
+    def route(self, reading: Reading, question_of: Callable[[], Question | None]) -> Route:
         """Decides; what the text asks for is only read where it speaks of an edit's subject."""
         edits = [(memory, edit, key) for memory, held in enumerate(self.memories) for edit, key in held.edits]
         fits = [key.subject_fit(reading) for _, _, key in edits]
         if not any(fit > self.subject for fit in fits):
             return Route()
-        reading = replace(reading, relation=relation_of())
+        reading = replace(reading, question=question_of())
         best, best_rank = Route(), f32(-np.inf)
         for (memory, edit, key), subject in zip(edits, fits):
             if rank(subject, f32(1)) <= best_rank:

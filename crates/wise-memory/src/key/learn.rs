@@ -1,13 +1,15 @@
 //! Learns what tells prompts by what they ask for.
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model};
 
 use super::KeyReader;
 use super::asked::{Asked, ChosenFit, Fits, choose};
 use super::linear::{cholesky, orthonormal, solve_lower, solve_upper, start, times, transposed};
-use super::reader::{brain_float, length};
-use super::relation::{RelationReader, WIDTH, features};
+use super::reader::{brain_float, length, words};
+use super::relation::{RelationReader, WIDTH, feature, states};
 
 /// Passes over the subspace of what differs between relations.
 const PASSES: usize = 3;
@@ -65,7 +67,7 @@ impl RelationReader {
         for source in &pairs {
             let mut of_source = Vec::new();
             for pairs in source.chunks(TOGETHER) {
-                of_source.extend(features(model, layer, pairs.iter().flat_map(|p| p.texts))?);
+                of_source.extend(features(model, layer, keys, pairs)?);
                 read += 2 * pairs.len();
                 progress(read, texts);
             }
@@ -122,21 +124,77 @@ impl RelationReader {
 /// Two prompts that ask for the same.
 struct Pair<'a> {
     texts: [&'a String; 2],
+    /// Of the first; of the second as well unless that is about another.
+    subject: &'a Option<Range<usize>>,
+    same_subject: bool,
     held_out: bool,
 }
 
 impl<'a> Pair<'a> {
     fn all(source: &'a [Asked]) -> Vec<Self> {
         let of_prompt = |(index, asked): (usize, &'a Asked)| {
-            let held_out = index % HELD_OUT == HELD_OUT - 1;
-            let same = asked.rephrasings.iter().chain(&asked.of_others);
-            same.map(move |other| Self {
+            let pair = move |other, same_subject| Self {
                 texts: [&asked.prompt, other],
-                held_out,
-            })
+                subject: &asked.subject,
+                same_subject,
+                held_out: index % HELD_OUT == HELD_OUT - 1,
+            };
+            let rephrasings = asked.rephrasings.iter().map(move |other| pair(other, true));
+            let of_others = asked.of_others.iter().map(move |other| pair(other, false));
+            rephrasings.chain(of_others)
         };
         source.iter().enumerate().flat_map(of_prompt).collect()
     }
+}
+
+/// What a map is learnt from of both texts of each pair, one behind the other.
+fn features(
+    model: &Model,
+    layer: usize,
+    keys: &KeyReader,
+    pairs: &[Pair<'_>],
+) -> Result<Vec<Vec<f64>>, Error> {
+    let texts: Vec<String> = (pairs.iter().flat_map(|pair| pair.texts).cloned()).collect();
+    let readings = keys.read_texts(model, &texts, |_| false)?;
+    let states = states(model, layer, &texts)?;
+    let both = pairs
+        .iter()
+        .zip(readings.chunks_exact(2).zip(states.chunks_exact(2)));
+    let mut features = Vec::new();
+    for (pair, (readings, states)) in both {
+        let key = keys.key(model, pair.texts[0], pair.subject.clone())?;
+        let [first, second] = [&readings[0].tokens, &readings[1].tokens];
+        features.push(feature(&states[0], |token| key.names(&first[token].1)));
+        features.push(if pair.same_subject {
+            feature(&states[1], |token| key.names(&second[token].1))
+        } else {
+            let of_other = subject_of_other(model, pair.texts)?;
+            feature(&states[1], |token| of_other.contains(&token))
+        });
+    }
+    Ok(features)
+}
+
+/// The tokens of the second text between those that it begins and ends with as the first does: its subject, if both are
+/// put the same way.
+fn subject_of_other(model: &Model, texts: [&String; 2]) -> Result<Range<usize>, Error> {
+    let [text, other] = texts.map(|text| words(model, text, 0..0));
+    // The line break in front of a text is not among its states.
+    let without_break = |(tokens, _): (Vec<u32>, _)| tokens.into_iter().skip(1).collect::<Vec<_>>();
+    Ok(between(&without_break(text?), &without_break(other?)))
+}
+
+/// What stands in `other` between the beginning and the end that it shares with `text`; nothing if it shares neither.
+fn between<T: PartialEq>(text: &[T], other: &[T]) -> Range<usize> {
+    let same =
+        |pairs: &mut dyn Iterator<Item = (&T, &T)>| pairs.take_while(|(a, b)| a == b).count();
+    let first = same(&mut text.iter().zip(other));
+    let rest = text.len().min(other.len()) - first;
+    let last = same(&mut text.iter().rev().zip(other.iter().rev()).take(rest));
+    if first + last == 0 {
+        return 0..0;
+    }
+    first..other.len() - last
 }
 
 /// The states of the pairs that a map may be learnt from when it is judged on the others.
@@ -228,6 +286,20 @@ fn discriminant(apart: &Tensor<2>, all: &Tensor<2>) -> Vec<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_between_a_common_beginning_and_end_is_the_other_subject() {
+        let between = |text: &str, other: &str| {
+            let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+            between(&words(text), &words(other))
+        };
+        assert_eq!(between("where is Rome now", "where is New York now"), 2..4);
+        assert_eq!(between("where is Rome", "where is Oslo"), 2..3);
+        assert_eq!(between("Rome lies in", "Oslo lies in"), 0..1);
+        assert_eq!(between("who is it", "who is it"), 3..3);
+        assert_eq!(between("it is", "it is it is"), 2..4);
+        assert_eq!(between("Rome lies in", "where is Oslo"), 0..0);
+    }
 
     #[test]
     fn the_discriminant_looks_where_pairs_agree_and_others_do_not() {

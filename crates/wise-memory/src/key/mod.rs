@@ -11,8 +11,8 @@ mod whitening;
 pub use self::asked::{Asked, ChosenFit};
 pub use self::learn::Learnt;
 pub use self::reader::{KeyReader, ReaderState};
-use self::relation::Relation;
 pub use self::relation::RelationReader;
+use self::relation::{Question, Relation};
 use self::token::Token;
 
 /// Tokens of a key at most, so that one takes less than 1 KB.
@@ -36,7 +36,7 @@ const SUBJECT: f32 = 0.5;
 pub struct Reading {
     tokens: Vec<(u8, Token)>,
     /// What it asks for, where that was read.
-    relation: Option<Relation>,
+    question: Option<Question>,
 }
 
 /// What an edit is recognised by.
@@ -100,18 +100,31 @@ impl Key {
 
     fn relation_fit(&self, reading: &Reading) -> f32 {
         let words = self.words_fit(reading);
-        match (&self.relation, &reading.relation) {
-            (Some(own), Some(other)) => (1.0 - WORDS) * own.cosine(other) + WORDS * words,
-            _ => words,
-        }
+        let (Some(own), Some(other)) = (&self.relation, self.asked(reading)) else {
+            return words;
+        };
+        (1.0 - WORDS) * own.cosine(&other) + WORDS * words
+    }
+
+    /// What a text asks about the key's subject, where that was read.
+    fn asked(&self, reading: &Reading) -> Option<Relation> {
+        let question = reading.question.as_ref()?;
+        Some(question.about(|token| self.names(&reading.tokens[token].1)))
+    }
+
+    /// Whether a text's token belongs to the subject.
+    fn names(&self, token: &Token) -> bool {
+        nearest(token, &self.subject) >= SUBJECT
     }
 
     fn words_fit(&self, reading: &Reading) -> f32 {
         if self.others.is_empty() {
             return 1.0;
         }
-        let named = |token: &Token| nearest(token, &self.subject) >= SUBJECT;
-        let others = reading.tokens.iter().filter(|(_, token)| !named(token));
+        let others = reading
+            .tokens
+            .iter()
+            .filter(|(_, token)| !self.names(token));
         let asked = || self.others.iter().map(|(_, token)| token);
         let missing = weighted(&self.others, |token| reading.nearest(token));
         let added = weighted(others, |token| nearest(token, asked()));
@@ -215,7 +228,7 @@ mod tests {
     fn reading(tokens: Vec<(u8, Token)>) -> Reading {
         Reading {
             tokens,
-            relation: None,
+            question: None,
         }
     }
 
@@ -251,7 +264,13 @@ mod tests {
         let mut reading = reading(vec![(20, token(1)), (20, token(2))]);
         let fit = |key: Key, reading: &Reading| key.fits(reading).relation;
         assert_eq!(fit(key(relation(5)), &reading), 0.0);
-        reading.relation = relation(5);
+        let coordinate = |at: usize| std::array::from_fn(|i| f32::from(u8::from(i == at)));
+        // The subject's own tokens ask for something else, and do not count.
+        reading.tokens.push((1, token(9)));
+        reading.question = Some(Question {
+            last: coordinate(5),
+            tokens: vec![coordinate(6), coordinate(6), coordinate(5)],
+        });
         assert_eq!(fit(key(relation(5)), &reading), 1.0 - WORDS);
         assert_eq!(fit(key(relation(6)), &reading), 0.0);
         assert_eq!(fit(key(None), &reading), 0.0);

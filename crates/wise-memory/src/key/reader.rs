@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model, Row};
 
-use super::relation::{Relation, RelationReader};
+use super::relation::RelationReader;
 use super::token::{Token, WIDTH};
 use super::whitening::whitening;
 use super::{Key, Reading, TOKENS};
@@ -130,7 +130,7 @@ impl KeyReader {
         let words: Vec<_> = words.collect::<Result<_, Error>>()?;
         let read = |states: Vec<Vec<f32>>| Reading {
             tokens: states.iter().map(|state| self.token(state)).collect(),
-            relation: None,
+            question: None,
         };
         let states = hidden(model, &words, LAYER)?;
         let mut readings: Vec<Reading> = states.into_iter().map(read).collect();
@@ -140,9 +140,9 @@ impl KeyReader {
                 .zip(texts)
                 .filter(|(reading, _)| worth_it(reading))
                 .unzip();
-            let relations = relations.read(model, texts)?;
-            for (reading, relation) in worth.into_iter().zip(relations) {
-                reading.relation = Some(relation);
+            let questions = relations.read(model, texts)?;
+            for (reading, question) in worth.into_iter().zip(questions) {
+                reading.question = Some(question);
             }
         }
         Ok(readings)
@@ -166,33 +166,29 @@ impl KeyReader {
         } else {
             place
         };
-        let mut subject = Vec::new();
-        let mut others = Vec::new();
-        for (index, state) in states.iter().enumerate() {
-            let (rarity, token) = self.token(state);
+        let tokens: Vec<(u8, Token)> = states.iter().map(|state| self.token(state)).collect();
+        let (mut subject, mut others) = (Vec::new(), Vec::new());
+        for (index, (rarity, token)) in tokens.iter().enumerate() {
             if place.contains(&index) {
-                subject.push(token);
+                subject.push(token.clone());
             } else {
-                others.push((rarity, token));
+                others.push((*rarity, token.clone()));
             }
         }
         // Of a long name the last tokens know those in front of them.
         subject.drain(..subject.len().saturating_sub(TOKENS));
         others.sort_by_key(|(rarity, _)| std::cmp::Reverse(*rarity));
         others.truncate(TOKENS - subject.len());
-        Ok(Key {
+        let mut key = Key {
             subject,
             others,
-            relation: self.relation(model, prompt)?,
-        })
-    }
-
-    fn relation(&self, model: &Model, prompt: &str) -> Result<Option<Relation>, Error> {
-        let Some(relations) = &self.state.relations else {
-            return Ok(None);
+            relation: None,
         };
-        let relation = relations.read(model, [&prompt.to_owned()])?.pop();
-        Ok(relation)
+        if let Some(relations) = &self.state.relations {
+            let question = relations.read(model, [&prompt.to_owned()])?.pop();
+            key.relation = key.asked(&Reading { tokens, question });
+        }
+        Ok(key)
     }
 
     /// A token, and how rare it is by the square of its length, 1 to 255.

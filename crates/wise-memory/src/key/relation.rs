@@ -47,11 +47,44 @@ impl Relation {
     }
 }
 
+/// What a text asks for, whichever of its tokens are its subject's.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Question {
+    /// What the map makes of the last token.
+    pub(super) last: [f32; WIDTH],
+    /// What it makes of each token in the place of the mean.
+    pub(super) tokens: Vec<[f32; WIDTH]>,
+}
+
+impl Question {
+    /// What is asked about the tokens that are the subject's.
+    pub(super) fn about(&self, of_subject: impl Fn(usize) -> bool) -> Relation {
+        let apart = without_subject(self.tokens.len(), of_subject);
+        let mut coordinates = self.last;
+        for &token in &apart {
+            for (sum, x) in coordinates.iter_mut().zip(&self.tokens[token]) {
+                *sum += x / apart.len() as f32;
+            }
+        }
+        Relation::of(&coordinates)
+    }
+}
+
+/// The tokens that are not the subject's; all where that leaves none.
+fn without_subject(tokens: usize, of_subject: impl Fn(usize) -> bool) -> Vec<usize> {
+    let apart: Vec<usize> = (0..tokens).filter(|&token| !of_subject(token)).collect();
+    if apart.is_empty() {
+        return (0..tokens).collect();
+    }
+    apart
+}
+
 /// Reads what prompts ask for.
 ///
 /// A linear map, learnt from pairs of prompts that ask for the same in other words or about another subject. It takes
-/// a prompt's hidden states, the last token's beside the mean of all, to the directions in which prompts differ most
-/// for how little such pairs do (Fisher's linear discriminant, with pairs in the place of classes).
+/// a prompt's hidden states, the last token's beside the mean of those that are not its subject's, to the directions in
+/// which prompts differ most for how little such pairs do (Fisher's linear discriminant, with pairs in the place of
+/// classes).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RelationReader {
     /// Layer whose hidden states it takes, counted from 0.
@@ -77,51 +110,59 @@ impl RelationReader {
         &self,
         model: &Model,
         texts: impl IntoIterator<Item = &'a String>,
-    ) -> Result<Vec<Relation>, Error> {
-        let features = features(model, self.layer, texts)?;
-        Ok(features.iter().map(|state| self.relation(state)).collect())
+    ) -> Result<Vec<Question>, Error> {
+        let states = states(model, self.layer, texts)?;
+        Ok(states.iter().map(|states| self.question(states)).collect())
     }
 
-    fn relation(&self, state: &[f64]) -> Relation {
-        let centred: Vec<f32> = state
-            .iter()
-            .zip(&self.mean)
-            .map(|(x, m)| *x as f32 - m)
-            .collect();
-        let rows = self.map.chunks_exact(self.mean.len());
-        let coordinates: Vec<f32> = rows
-            .map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
-            .collect();
-        Relation::of(&coordinates)
+    fn question(&self, states: &[Vec<f32>]) -> Question {
+        let half = self.mean.len() / 2;
+        let image = |state: &[f32], first: usize| {
+            let centred: Vec<f32> = (state.iter().zip(&self.mean[first..]))
+                .map(|(x, mean)| x - mean)
+                .collect();
+            let mut image = [0.0; WIDTH];
+            let rows = self.map.chunks_exact(self.mean.len());
+            for (coordinate, row) in image.iter_mut().zip(rows) {
+                let products = row[first..].iter().zip(&centred).map(|(a, b)| a * b);
+                *coordinate = products.sum();
+            }
+            image
+        };
+        Question {
+            last: states.last().map_or([0.0; WIDTH], |last| image(last, 0)),
+            tokens: states.iter().map(|state| image(state, half)).collect(),
+        }
     }
 }
 
-/// Of each text the last token's hidden state and the mean of all, `[2 * hidden]`.
-pub(super) fn features<'a>(
+/// The hidden states of each text's tokens.
+pub(super) fn states<'a>(
     model: &Model,
     layer: usize,
     texts: impl IntoIterator<Item = &'a String>,
-) -> Result<Vec<Vec<f64>>, Error> {
+) -> Result<Vec<Vec<Vec<f32>>>, Error> {
     let texts = texts.into_iter().map(|text| words(model, text, 0..0));
     let texts: Vec<Vec<u32>> = texts
         .map(|read| read.map(|(tokens, _)| tokens))
         .collect::<Result<_, _>>()?;
-    let feature = |states: Vec<Vec<f32>>| {
-        let last = states.last().into_iter().flatten().map(|&x| f64::from(x));
-        let mut feature: Vec<f64> = last.collect();
-        let mut mean = vec![0.0; feature.len()];
-        for state in &states {
-            for (sum, x) in mean.iter_mut().zip(state) {
-                *sum += f64::from(*x) / states.len() as f64;
-            }
+    hidden(model, &texts, layer)
+}
+
+/// What a map is learnt from: the last token's hidden state, and the mean of those that are not the subject's,
+/// `[2 * hidden]`.
+pub(super) fn feature(states: &[Vec<f32>], of_subject: impl Fn(usize) -> bool) -> Vec<f64> {
+    let last = states.last().into_iter().flatten().map(|&x| f64::from(x));
+    let mut feature: Vec<f64> = last.collect();
+    let apart = without_subject(states.len(), of_subject);
+    let mut mean = vec![0.0; feature.len()];
+    for &token in &apart {
+        for (sum, x) in mean.iter_mut().zip(&states[token]) {
+            *sum += f64::from(*x) / apart.len() as f64;
         }
-        feature.extend(mean);
-        feature
-    };
-    Ok(hidden(model, &texts, layer)?
-        .into_iter()
-        .map(feature)
-        .collect())
+    }
+    feature.extend(mean);
+    feature
 }
 
 #[cfg(test)]
@@ -138,5 +179,31 @@ mod tests {
         assert!((a.cosine(&a) - 1.0).abs() < 1e-6);
         assert_eq!(Relation::from_bytes(&a.to_bytes()), a);
         assert_eq!(Relation::of(&[]).cosine(&a), 0.0);
+    }
+
+    #[test]
+    fn a_question_is_what_the_map_makes_of_its_last_token_and_the_mean_without_the_subject() {
+        let reader = RelationReader {
+            layer: 0,
+            mean: vec![1.0, 0.0, 0.0, 2.0],
+            map: vec![1.0, 2.0, 3.0, 4.0, -1.0, 0.5, 0.0, 2.0],
+            fit: RelationReader::FIT,
+        };
+        let states = [vec![1.0, 5.0], vec![9.0, -9.0], vec![3.0, 1.0]];
+        for of_subject in [vec![1], vec![], vec![0, 1, 2]] {
+            let question = reader.question(&states);
+            let about = question.about(|token| of_subject.contains(&token));
+            let feature = feature(&states, |token| of_subject.contains(&token));
+            let centred = feature.iter().zip(&reader.mean);
+            let centred: Vec<f32> = centred.map(|(x, mean)| *x as f32 - mean).collect();
+            let rows = reader.map.chunks(4);
+            let image = rows.map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum());
+            assert_eq!(about, Relation::of(&image.collect::<Vec<f32>>()));
+        }
+        let about = reader.question(&states).about(|token| token == 1);
+        assert_eq!(
+            about,
+            Relation::of(&[2.0 + 2.0 + 6.0 + 4.0, -2.0 + 0.5 + 2.0])
+        );
     }
 }
