@@ -163,13 +163,12 @@ fn features(
     let mut features = Vec::new();
     for (pair, (readings, states)) in both {
         let key = keys.key(model, pair.texts[0], pair.subject.clone())?;
-        let [first, second] = [&readings[0].tokens, &readings[1].tokens];
-        features.push(feature(&states[0], |token| key.names(&first[token].1)));
+        features.push(feature(&states[0], |at| key.names_at(&readings[0], at)));
         features.push(if pair.same_subject {
-            feature(&states[1], |token| key.names(&second[token].1))
+            feature(&states[1], |at| key.names_at(&readings[1], at))
         } else {
             let of_other = subject_of_other(model, pair.texts)?;
-            feature(&states[1], |token| of_other.contains(&token))
+            feature(&states[1], |at| of_other.contains(&at))
         });
     }
     Ok(features)

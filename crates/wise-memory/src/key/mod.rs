@@ -109,10 +109,15 @@ impl Key {
     /// What a text asks about the key's subject, where that was read.
     fn asked(&self, reading: &Reading) -> Option<Relation> {
         let question = reading.question.as_ref()?;
-        Some(question.about(|token| self.names(&reading.tokens[token].1)))
+        Some(question.about(|at| self.names_at(reading, at)))
     }
 
-    /// Whether a text's token belongs to the subject.
+    /// Whether the token at a place of a text belongs to the subject.
+    fn names_at(&self, reading: &Reading, at: usize) -> bool {
+        let token = reading.tokens.get(at);
+        token.is_some_and(|(_, token)| self.names(token))
+    }
+
     fn names(&self, token: &Token) -> bool {
         nearest(token, &self.subject) >= SUBJECT
     }
