@@ -12,7 +12,7 @@ from .errors import Malformed, Unsupported
 from .keys import Key, keys_from_bytes
 from .mask import mask
 
-# The oldest and the newest that are read.
+# The schema that is read.
 SCHEMA = 7
 _CHECKSUMS, _SIGNATURE = "sha256", "signature"
 # What is signed begins with this, the checksums follow.

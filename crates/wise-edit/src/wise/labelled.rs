@@ -16,7 +16,8 @@ const PARTS: usize = 2;
 /// Sequences that a sweep runs together.
 const SWEPT_TOGETHER: usize = 12;
 
-/// One sequence at the edit site, and what shall be predicted in it. No edit changes any of it.
+/// A sequence at the edit site, or several one behind the other, and what shall be predicted there. No edit changes any of
+/// it.
 #[derive(Debug)]
 pub(crate) struct Labelled {
     site: EditSite,
@@ -65,6 +66,36 @@ impl Labelled {
         }
         let of_subject = all.split_off(rows.templates.min(all.len()));
         Some((all.into_iter().next()?, of_subject))
+    }
+
+    /// Several, one behind the other; there must be one at least.
+    fn join(model: &Model, sequences: &[&Self]) -> Self {
+        let sites: Vec<&EditSite> = sequences.iter().map(|sequence| &sequence.site).collect();
+        let (mut at, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let mut start = 0;
+        for sequence in sequences {
+            at.extend(sequence.at.iter().map(|at| start + at));
+            labels.extend(&sequence.labels);
+            weights.extend(&sequence.weights);
+            start += sequence.site.layout.tokens();
+        }
+        Self {
+            site: model.join(&sites),
+            at,
+            labels,
+            weights,
+        }
+    }
+
+    /// What a side memory puts out at its tokens.
+    fn output(&self, model: &Model, matrix: &Tensor<2>) -> Tensor<2> {
+        model.site_output(&self.site, &Overlay::Replace(matrix.clone()))
+    }
+
+    /// The weighted loss of its labels, given what a side memory puts out.
+    fn loss(&self, model: &Model, output: Tensor<2>) -> LabelLoss {
+        let (at, labels, weights) = (&self.at, &self.labels, &self.weights);
+        model.label_loss(&self.site, output, &Overlay::Main, at, labels, weights)
     }
 
     /// What an iteration does with it, forward and backward.
@@ -137,12 +168,9 @@ pub(crate) struct Share<'a> {
     pub(crate) binding: bool,
 }
 
-/// Sequences with labels, one behind the other.
+/// Sequences that an iteration trains a memory on.
 pub(crate) struct Packed {
-    site: EditSite,
-    at: Vec<usize>,
-    labels: Vec<u32>,
-    weights: Vec<f32>,
+    sequences: Labelled,
     /// Of each label, 0 or 1.
     binding: Vec<f32>,
 }
@@ -150,25 +178,14 @@ pub(crate) struct Packed {
 impl Packed {
     pub(crate) fn new(model: &Model, shares: &[Share<'_>]) -> Self {
         let sequences: Vec<&Labelled> = shares.iter().map(|share| share.sequence).collect();
-        let (site, at, labels) = packed(model, &sequences);
+        let mut sequences = Labelled::join(model, &sequences);
         let (mut weights, mut binding) = (Vec::new(), Vec::new());
         for share in shares {
             weights.extend(share.sequence.weights.iter().map(|w| w * share.factor));
             binding.resize(weights.len(), f32::from(u8::from(share.binding)));
         }
-        Self {
-            site,
-            at,
-            labels,
-            weights,
-            binding,
-        }
-    }
-
-    fn loss(&self, model: &Model, matrix: &Tensor<2>) -> LabelLoss {
-        let output = model.site_output(&self.site, &Overlay::Replace(matrix.clone()));
-        let (at, labels, weights) = (&self.at, &self.labels, &self.weights);
-        model.label_loss(&self.site, output, &Overlay::Main, at, labels, weights)
+        sequences.weights = weights;
+        Self { sequences, binding }
     }
 
     /// Of each label's negative log-likelihood.
@@ -184,7 +201,8 @@ pub(crate) fn edit_loss(model: &Model, matrix: &Tensor<2>, shares: &[Share<'_>])
     let of_part = |part: Vec<Share<'_>>| {
         let part = Packed::new(model, &part);
         let (loss, dearest_label) = Loss::taped(matrix, |matrix| {
-            let LabelLoss { loss, nll } = part.loss(model, matrix);
+            let output = part.sequences.output(model, matrix);
+            let LabelLoss { loss, nll } = part.sequences.loss(model, output);
             (loss, part.dearest(nll))
         });
         EditLoss {
@@ -204,30 +222,20 @@ pub(crate) fn descend_together(model: &Model, memories: &[&(Tensor<2>, Packed)])
         .iter()
         .map(|(matrix, part)| (matrix.clone().autodiff().require_grad(), part))
         .unzip();
-    let output = |(matrix, part): (&Tensor<2>, &&Packed)| {
-        model.site_output(&part.site, &Overlay::Replace(matrix.clone()))
-    };
+    let output = |(matrix, part): (&Tensor<2>, &&Packed)| part.sequences.output(model, matrix);
     let output = Tensor::cat(matrices.iter().zip(&parts).map(output).collect(), 0);
-    let sites: Vec<&EditSite> = parts.iter().map(|part| &part.site).collect();
-    let (mut at, mut start) = (Vec::new(), 0);
-    for part in &parts {
-        at.extend(part.at.iter().map(|at| start + at));
-        start += part.site.layout.tokens();
-    }
-    let labels: Vec<u32> = parts.iter().flat_map(|part| part.labels.clone()).collect();
-    let weights: Vec<f32> = parts.iter().flat_map(|part| part.weights.clone()).collect();
-    let site = model.join(&sites);
-    let LabelLoss { loss, nll } =
-        model.label_loss(&site, output, &Overlay::Main, &at, &labels, &weights);
+    let sequences: Vec<&Labelled> = parts.iter().map(|part| &part.sequences).collect();
+    let LabelLoss { loss, nll } = Labelled::join(model, &sequences).loss(model, output);
     // A memory's sequences depend on its own matrix alone, so the sum's gradients are those of each loss.
     let mut gradients = loss.backward();
     let mut first = 0;
     let of_memory = |(matrix, part): (&Tensor<2>, &Packed)| {
-        let own = nll.clone().narrow(0, first, part.labels.len());
-        first += part.labels.len();
+        let weights = &part.sequences.weights;
+        let own = nll.clone().narrow(0, first, weights.len());
+        first += weights.len();
         EditLoss {
             loss: Loss {
-                value: (own.clone() * vector(&part.weights, &own)).sum(),
+                value: (own.clone() * vector(weights, &own)).sum(),
                 slope: Slope::Known(matrix.grad_remove(&mut gradients)),
             },
             dearest_label: part.dearest(own),
@@ -249,9 +257,9 @@ pub(crate) fn dearest_labels(
     sequences: &[&Labelled],
 ) -> Vec<f32> {
     let dearest = |group: &[&Labelled]| -> Vec<f32> {
-        let (site, at, labels) = packed(model, group);
-        let output = model.site_output(&site, &Overlay::Replace(matrix.clone()));
-        let predictions = model.predictions(&site, output, &Overlay::Main, &at, &labels);
+        let all = Labelled::join(model, group);
+        let (output, main) = (all.output(model, matrix), Overlay::Main);
+        let predictions = model.predictions(&all.site, output, &main, &all.at, &all.labels);
         let mut nll = predictions.into_iter().map(|(_, nll)| nll);
         let largest = |sequence: &&Labelled| {
             let own = nll.by_ref().take(sequence.labels.len());
@@ -261,19 +269,6 @@ pub(crate) fn dearest_labels(
     };
     let groups = sequences.par_chunks(SWEPT_TOGETHER);
     groups.flat_map_iter(dearest).collect()
-}
-
-/// Sequences one behind the other: where they are, what is read where, and what shall stand there.
-fn packed(model: &Model, sequences: &[&Labelled]) -> (EditSite, Vec<usize>, Vec<u32>) {
-    let sites: Vec<&EditSite> = sequences.iter().map(|sequence| &sequence.site).collect();
-    let (mut at, mut labels) = (Vec::new(), Vec::new());
-    let mut start = 0;
-    for sequence in sequences {
-        at.extend(sequence.at.iter().map(|at| start + at));
-        labels.extend(&sequence.labels);
-        start += sequence.site.layout.tokens();
-    }
-    (model.join(&sites), at, labels)
 }
 
 /// At most `most` parts of about equal cost; the dearest sequences are dealt first.

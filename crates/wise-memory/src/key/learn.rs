@@ -163,13 +163,16 @@ fn features(
     let mut features = Vec::new();
     for (pair, (readings, states)) in both {
         let key = keys.key(model, pair.texts[0], pair.subject.clone())?;
-        features.push(feature(&states[0], |at| key.names_at(&readings[0], at)));
-        features.push(if pair.same_subject {
-            feature(&states[1], |at| key.names_at(&readings[1], at))
+        features.push(feature(&states[0], &key.of_subject(&readings[0])));
+        let of_subject = if pair.same_subject {
+            key.of_subject(&readings[1])
         } else {
             let of_other = subject_of_other(model, pair.texts)?;
-            feature(&states[1], |at| of_other.contains(&at))
-        });
+            (0..states[1].len())
+                .map(|at| of_other.contains(&at))
+                .collect()
+        };
+        features.push(feature(&states[1], &of_subject));
     }
     Ok(features)
 }

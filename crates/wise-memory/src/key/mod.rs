@@ -99,37 +99,30 @@ impl Key {
     }
 
     fn relation_fit(&self, reading: &Reading) -> f32 {
-        let words = self.words_fit(reading);
-        let (Some(own), Some(other)) = (&self.relation, self.asked(reading)) else {
-            return words;
-        };
-        (1.0 - WORDS) * own.cosine(&other) + WORDS * words
+        let of_subject = self.of_subject(reading);
+        let words = self.words_fit(reading, &of_subject);
+        match (&self.relation, &reading.question) {
+            (Some(own), Some(question)) => {
+                (1.0 - WORDS) * own.cosine(&question.about(&of_subject)) + WORDS * words
+            }
+            _ => words,
+        }
     }
 
-    /// What a text asks about the key's subject, where that was read.
-    fn asked(&self, reading: &Reading) -> Option<Relation> {
-        let question = reading.question.as_ref()?;
-        Some(question.about(|at| self.names_at(reading, at)))
+    /// Of each of a text's tokens whether it belongs to the subject.
+    fn of_subject(&self, reading: &Reading) -> Vec<bool> {
+        let tokens = reading.tokens.iter();
+        tokens
+            .map(|(_, token)| nearest(token, &self.subject) >= SUBJECT)
+            .collect()
     }
 
-    /// Whether the token at a place of a text belongs to the subject.
-    fn names_at(&self, reading: &Reading, at: usize) -> bool {
-        let token = reading.tokens.get(at);
-        token.is_some_and(|(_, token)| self.names(token))
-    }
-
-    fn names(&self, token: &Token) -> bool {
-        nearest(token, &self.subject) >= SUBJECT
-    }
-
-    fn words_fit(&self, reading: &Reading) -> f32 {
+    fn words_fit(&self, reading: &Reading, of_subject: &[bool]) -> f32 {
         if self.others.is_empty() {
             return 1.0;
         }
-        let others = reading
-            .tokens
-            .iter()
-            .filter(|(_, token)| !self.names(token));
+        let others = reading.tokens.iter().zip(of_subject);
+        let others = others.filter_map(|(token, of_subject)| (!of_subject).then_some(token));
         let asked = || self.others.iter().map(|(_, token)| token);
         let missing = weighted(&self.others, |token| reading.nearest(token));
         let added = weighted(others, |token| nearest(token, asked()));

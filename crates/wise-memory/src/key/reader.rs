@@ -185,8 +185,12 @@ impl KeyReader {
             relation: None,
         };
         if let Some(relations) = &self.state.relations {
+            let reading = Reading {
+                tokens,
+                question: None,
+            };
             let question = relations.read(model, [&prompt.to_owned()])?.pop();
-            key.relation = key.asked(&Reading { tokens, question });
+            key.relation = question.map(|question| question.about(&key.of_subject(&reading)));
         }
         Ok(key)
     }

@@ -58,7 +58,7 @@ pub(super) struct Question {
 
 impl Question {
     /// What is asked about the tokens that are the subject's.
-    pub(super) fn about(&self, of_subject: impl Fn(usize) -> bool) -> Relation {
+    pub(super) fn about(&self, of_subject: &[bool]) -> Relation {
         let apart = without_subject(self.tokens.len(), of_subject);
         let mut coordinates = self.last;
         for &token in &apart {
@@ -71,8 +71,9 @@ impl Question {
 }
 
 /// The tokens that are not the subject's; all where that leaves none.
-fn without_subject(tokens: usize, of_subject: impl Fn(usize) -> bool) -> Vec<usize> {
-    let apart: Vec<usize> = (0..tokens).filter(|&token| !of_subject(token)).collect();
+fn without_subject(tokens: usize, of_subject: &[bool]) -> Vec<usize> {
+    let named = |token: usize| of_subject.get(token).copied().unwrap_or_default();
+    let apart: Vec<usize> = (0..tokens).filter(|&token| !named(token)).collect();
     if apart.is_empty() {
         return (0..tokens).collect();
     }
@@ -151,7 +152,7 @@ pub(super) fn states<'a>(
 
 /// What a map is learnt from: the last token's hidden state, and the mean of those that are not the subject's,
 /// `[2 * hidden]`.
-pub(super) fn feature(states: &[Vec<f32>], of_subject: impl Fn(usize) -> bool) -> Vec<f64> {
+pub(super) fn feature(states: &[Vec<f32>], of_subject: &[bool]) -> Vec<f64> {
     let last = states.last().into_iter().flatten().map(|&x| f64::from(x));
     let mut feature: Vec<f64> = last.collect();
     let apart = without_subject(states.len(), of_subject);
@@ -190,17 +191,16 @@ mod tests {
             fit: RelationReader::FIT,
         };
         let states = [vec![1.0, 5.0], vec![9.0, -9.0], vec![3.0, 1.0]];
-        for of_subject in [vec![1], vec![], vec![0, 1, 2]] {
-            let question = reader.question(&states);
-            let about = question.about(|token| of_subject.contains(&token));
-            let feature = feature(&states, |token| of_subject.contains(&token));
+        for of_subject in [[false, true, false], [false; 3], [true; 3]] {
+            let about = reader.question(&states).about(&of_subject);
+            let feature = feature(&states, &of_subject);
             let centred = feature.iter().zip(&reader.mean);
             let centred: Vec<f32> = centred.map(|(x, mean)| *x as f32 - mean).collect();
             let rows = reader.map.chunks(4);
             let image = rows.map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum());
             assert_eq!(about, Relation::of(&image.collect::<Vec<f32>>()));
         }
-        let about = reader.question(&states).about(|token| token == 1);
+        let about = reader.question(&states).about(&[false, true, false]);
         assert_eq!(
             about,
             Relation::of(&[2.0 + 2.0 + 6.0 + 4.0, -2.0 + 0.5 + 2.0])
