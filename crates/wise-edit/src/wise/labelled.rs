@@ -121,12 +121,7 @@ impl Labelled {
 pub(crate) struct Loss {
     /// `[1]`, not tracked.
     pub(crate) value: Tensor<1>,
-    slope: Slope,
-}
-
-enum Slope {
-    Taped { matrix: Tensor<2>, loss: Tensor<1> },
-    Known(Option<Tensor<2>>),
+    gradient: Box<dyn FnOnce() -> Option<Tensor<2>> + Send>,
 }
 
 impl Loss {
@@ -138,16 +133,13 @@ impl Loss {
         let matrix = matrix.clone().autodiff().require_grad();
         let (loss, rest) = loss(&matrix);
         let value = loss.clone().detach();
-        let slope = Slope::Taped { matrix, loss };
-        (Self { value, slope }, rest)
+        let gradient = Box::new(move || matrix.grad_remove(&mut loss.backward()));
+        (Self { value, gradient }, rest)
     }
 
     /// `None` if the loss does not depend on the matrix.
     pub(crate) fn gradient(self) -> Option<Tensor<2>> {
-        match self.slope {
-            Slope::Taped { matrix, loss } => matrix.grad_remove(&mut loss.backward()),
-            Slope::Known(gradient) => gradient,
-        }
+        (self.gradient)()
     }
 }
 
@@ -233,10 +225,11 @@ pub(crate) fn descend_together(model: &Model, memories: &[&(Tensor<2>, Packed)])
         let weights = &part.sequences.weights;
         let own = nll.clone().narrow(0, first, weights.len());
         first += weights.len();
+        let gradient = matrix.grad_remove(&mut gradients);
         EditLoss {
             loss: Loss {
                 value: (own.clone() * vector(weights, &own)).sum(),
-                slope: Slope::Known(matrix.grad_remove(&mut gradients)),
+                gradient: Box::new(|| gradient),
             },
             dearest_label: part.dearest(own),
         }
