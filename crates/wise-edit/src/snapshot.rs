@@ -7,7 +7,6 @@ use wise_memory::{Considered, Oracle, Query, Reading, Recall, Route, Unedited};
 use wise_model::{
     EditSite, GenerateOptions, Generation, Message, Model, Overlay, Prompt, PromptFormat, Row,
 };
-use wise_tensor::is_cpu;
 
 use crate::Result;
 
@@ -79,7 +78,7 @@ impl Snapshot {
     /// How many batches are worth asking side by side: one per thread where the processor computes; elsewhere one, which
     /// fills the device and has its memory for itself.
     pub fn batches_at_once(&self) -> usize {
-        if is_cpu(self.model.device()) {
+        if self.model.is_on_cpu() {
             rayon::current_num_threads()
         } else {
             1

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
-use wise_tensor::{LabelLoss, Placement, Precision, label_loss, widened};
+use wise_tensor::{LabelLoss, Placement, Precision, is_cpu, label_loss, widened};
 
 use crate::cache::{KvCache, Past};
 use crate::decoder::{Decoder, Pass, on};
@@ -125,6 +125,14 @@ impl Model {
     /// Where the first layer's weights are.
     pub fn device(&self) -> &Device {
         &self.decoder.blocks[0].device
+    }
+
+    /// Whether the processor computes every layer.
+    pub fn is_on_cpu(&self) -> bool {
+        self.decoder
+            .blocks
+            .iter()
+            .all(|block| is_cpu(&block.device))
     }
 
     /// Tokens that end a generation; the first is the one an edit teaches.

@@ -57,4 +57,21 @@ mod tests {
         };
         assert_eq!(by_size(&untied, 2), [0, 0, 0, 0, 1, 1, 1, 1]);
     }
+
+    #[test]
+    fn a_fifth_of_llama_2_7b_is_its_last_six_layers_and_its_head() {
+        let config = Config {
+            layers: 32,
+            vocab_size: 32_000,
+            hidden_size: 4096,
+            ffn_size: 11_008,
+            heads: 32,
+            kv_heads: 32,
+            head_dim: 128,
+            tied_head: false,
+            ..tiny_config()
+        };
+        let last = by_size(&config, 5).iter().filter(|&&d| d == 4).count();
+        assert_eq!(last, 6);
+    }
 }

@@ -118,7 +118,8 @@ impl DeviceName {
     }
 }
 
-/// One device or several, as a person names them: `cpu`, `cuda:0,cuda:1`. There is always one.
+/// One device or several, as a person names them: `cpu`, `cuda:0,cuda:1`. There is always one; one that is named twice
+/// takes twice as many layers.
 ///
 /// ```
 /// use wise_tensor::DeviceNames;

@@ -19,6 +19,7 @@ use wise_edit::{
 };
 use wise_eval::peak_memory_bytes;
 use wise_model::{DeviceNames, Model, Placement, Precision, PromptFormat, expected_tensors};
+use wise_tensor::is_cpu;
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -181,9 +182,11 @@ fn memory_of_loading(args: &EditArgs, model: &Model, devices: &[Device]) -> Resu
     let weights = (count * args.precision.bytes()) as u64;
     let on_device = weights + weights * 15 / 100 + PAGES;
     if let (Some(largest), Some(got)) = (largest_file(Path::new(&args.model))?, host) {
-        // Software drivers and graphics on the processor have no memory of their own.
+        // Software drivers and graphics on the processor have no memory of their own, and layers may be on the host.
         let shared = args.device.to_string().contains("wgpu");
-        let most = largest + 1_000_000_000 + if shared { on_device } else { 0 };
+        let mixed = !model.is_on_cpu() && devices.iter().any(is_cpu);
+        let on_host = if shared || mixed { on_device } else { 0 };
+        let most = largest + 1_000_000_000 + on_host;
         check("host memory", got, most);
     }
     if let Some(got) = on_gpus {
@@ -209,7 +212,9 @@ fn largest_file(folder: &Path) -> Result<Option<u64>> {
 
 /// Bytes that the devices' allocators hold; `None` where none says.
 fn in_use(devices: &[Device]) -> Option<u64> {
-    let held = devices.iter().filter_map(Device::memory_pool_usage);
+    let once = |at: &usize| !devices[..*at].contains(&devices[*at]);
+    let different = (0..devices.len()).filter(once).map(|at| &devices[at]);
+    let held = different.filter_map(Device::memory_pool_usage);
     held.map(|usage| usage.bytes_reserved).reduce(|a, b| a + b)
 }
 

@@ -83,7 +83,7 @@ pub struct ModelArgs {
         help = "Model: smollm2, gemma3-270m, hf:owner/name[@revision], a Hugging Face folder or a .gguf file"
     )]
     pub model: String,
-    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
+    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers, one that is named twice twice as many
     #[arg(long, default_value_t, value_name = "DEVICE")]
     pub device: DeviceNames,
     /// What the model's own weights are held in: f32, bf16 or f16

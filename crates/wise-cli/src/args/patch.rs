@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use wise_model::DeviceNames;
+use wise_model::{DeviceNames, Precision};
 
 use super::ModelArgs;
 
@@ -70,9 +70,12 @@ pub struct PatchVerifyArgs {
         value_name = "MODEL"
     )]
     pub model: Option<String>,
-    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers
+    /// Device: cpu, wgpu or cuda:N; several, with commas, share the layers, one that is named twice twice as many
     #[arg(long, default_value_t, value_name = "DEVICE")]
     pub device: DeviceNames,
+    /// What the model's own weights are held in: f32, bf16 or f16
+    #[arg(long, default_value_t, value_name = "FORMAT")]
+    pub precision: Precision,
     /// Public key, in PEM, that it should be signed with
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,

@@ -1,7 +1,6 @@
 //! `wise patch sign` and `wise patch verify`: whether a patch is what somebody vouched for.
 
 use serde::Serialize;
-use wise_model::Precision;
 use wise_patch::{Patch, PublicKey, SecretKey};
 
 use super::count;
@@ -37,7 +36,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
         let model = command::open_model(&ModelArgs {
             model: model.clone(),
             device: args.device.clone(),
-            precision: Precision::F32,
+            precision: args.precision,
         })?;
         // Whether the shards fit shows when they are put in place.
         patch.snapshot(model)?;
