@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.numpy import save
 from wise_hf import Malformed, Patch, Unsupported
-from wise_hf.keys import Key, Question, Reading, Tokens, keys_from_bytes, quantised, rank
+from wise_hf.keys import RELATION, TOKEN, Directions, Key, Question, Reading, keys_from_bytes, rank
 from wise_hf.mask import mask
+from wise_hf.prompt import lower_case
 
 HIDDEN, FFN = 4, 8
 CONFIG = {
@@ -39,10 +40,8 @@ def test_a_mask_does_not_depend_on_how_it_is_cut_into_blocks():
     assert abs(len(long) - 0.2 * ((1 << 20) + 1000)) < 2100
 
 
-def token(*at: int) -> Tokens:
-    states = np.zeros((len(at), 128), np.float32)
-    states[range(len(at)), at] = 2.0
-    return Tokens.of(states)
+def token(*at: int) -> Directions:
+    return Directions.of(np.eye(TOKEN)[list(at)], TOKEN)
 
 
 def key(relation=None) -> Key:
@@ -66,30 +65,38 @@ def test_fits_are_those_of_wise(at, expected):
 
 
 def test_what_is_asked_counts_more_than_the_words_where_it_is_read():
-    one, other = (np.eye(32, dtype=np.int8)[i] for i in (5, 6))
+    one, other = (np.eye(RELATION)[i] for i in (5, 6))
     # The subject's own tokens ask for something else, and do not count.
-    question = Question(one.astype(np.float32), np.array([other, other, one], np.float32))
+    question = Question(one, np.array([other, other, one]))
     reading = Reading(token(1, 2, 9), np.full(3, 20, np.uint8), question)
+    one, other = (Directions.of(vector[None, :], RELATION) for vector in (one, other))
     assert key(one).relation_fit(reading) == np.float32(1) - np.float32(0.1)
     assert key(other).relation_fit(reading) == 0.0
 
 
+def test_letters_stay_where_they_are_in_lower_case():
+    assert lower_case("FIFA, Zürich Ärzte ΣΑΣ") == "fifa, zürich ärzte σασ"
+    assert lower_case("İ \u212a") == "İ \u212a"
+
+
 def test_halves_are_rounded_away_from_zero():
-    assert quantised(np.array([[7.0, 0.5, -0.5, 2.5, -2.5]]), 7.0).tolist() == [[7, 1, -1, 3, -3]]
+    vectors = np.array([[7.0, 0.5, -0.5, 2.5, -2.5]])
+    assert Directions.of(vectors, 6).coordinates.tolist() == [[7, 1, -1, 3, -3, 0]]
 
 
 def bytes_of(key: Key) -> bytes:
-    halves = [(tokens.coordinates.astype(np.int32) + 8).reshape(-1, 2) for tokens in (key.subject, key.others)]
+    directions = [key.subject, key.others] + ([] if key.relation is None else [key.relation])
+    halves = [(some.coordinates.astype(np.int32) + 8).reshape(-1, 2) for some in directions]
     packed = b"".join(bytes((pairs[:, 0] << 4 | pairs[:, 1]).tolist()) for pairs in halves)
-    relation = b"" if key.relation is None else key.relation.tobytes()
-    return bytes([len(key.subject), len(key.others), int(bool(relation))]) + key.weights.tobytes() + packed + relation
+    return bytes([len(key.subject), len(key.others), len(directions) - 2]) + key.weights.tobytes() + packed
 
 
 def test_keys_stand_one_behind_the_other():
-    relation = np.arange(-16, 16, dtype=np.int8)
+    relation = Directions(np.arange(RELATION)[None, :] % 15 - 7)
     data = bytes_of(key()) + bytes_of(key(relation))
     first, second = keys_from_bytes(data)
-    assert first.relation is None and np.array_equal(second.relation, relation)
+    assert first.relation is None
+    assert np.array_equal(second.relation.coordinates, relation.coordinates)
     assert np.array_equal(second.subject.coordinates, token(1, 2).coordinates)
     assert np.array_equal(second.others.coordinates, token(3, 4).coordinates)
     assert second.weights.tolist() == [30, 10]
@@ -98,7 +105,7 @@ def test_keys_stand_one_behind_the_other():
             keys_from_bytes(bad)
 
 
-def patch(config=None, schema=7, masks=((0, 0.5, 0),), edits=1, sign=None) -> bytes:
+def patch(config=None, schema=8, masks=((0, 0.5, 0),), edits=1, sign=None) -> bytes:
     """A patch as wise writes it; `sign` turns what is to be signed into key and signature."""
     shards, tensors = [], {
         "reader.mean": np.zeros(HIDDEN, np.float32),
@@ -183,8 +190,8 @@ def test_what_is_damaged_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (patch(schema=8), "a newer version of wise"),
-        (patch(schema=6), "an older version of wise"),
+        (patch(schema=9), "a newer version of wise"),
+        (patch(schema=7), "an older version of wise"),
         (patch({"route_by": "activation"}), 'route_by = "activation", expected keys'),
         (patch({"compat": "paper"}), 'compat = "paper", expected wise'),
         (patch({"retrieve": False}, masks=((0, 0.5, 0), (1, 0.5, 0))), "retrieve = false"),

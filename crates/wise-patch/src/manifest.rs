@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wise_edit::{AppliedEdit, MaskSeed, Planned, WiseConfig};
 
 /// The schema this version writes and reads.
-pub const SCHEMA: u32 = 7;
+pub const SCHEMA: u32 = 8;
 /// Ids and places past this are nobody's: a program that counts on from them must not run out of numbers.
 const MOST: usize = 1 << 40;
 /// Shards past this are nobody's: an editor opens all up to the last.

@@ -23,7 +23,7 @@ struct About {
     model_id: String,
 }
 
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 const ABOUT: &str = "wise";
 
 /// Writes a reader of relations under `path`, replacing what is there only once everything is on disk.

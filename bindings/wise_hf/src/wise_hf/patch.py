@@ -13,7 +13,7 @@ from .keys import Key, keys_from_bytes
 from .mask import mask
 
 # The schema that is read.
-SCHEMA = 7
+SCHEMA = 8
 _CHECKSUMS, _SIGNATURE = "sha256", "signature"
 # What is signed begins with this, the checksums follow.
 _SIGNED = b"wise patch\0"

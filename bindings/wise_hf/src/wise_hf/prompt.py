@@ -62,8 +62,8 @@ class Prompts:
         return Prompt(encoding.ids, self._text(encoding.ids[first : last + 1]))
 
     def words(self, text: str) -> list[int]:
-        """A text's tokens as keys are read from them: alone, behind a line break and a space."""
-        encoding = self.fast.encode("\n " + text.strip(_WHITE_SPACE), add_special_tokens=False)
+        """A text's tokens as keys are read from them: alone, in lower case, behind a line break and a space."""
+        encoding = self.fast.encode("\n " + lower_case(text.strip(_WHITE_SPACE)), add_special_tokens=False)
         return encoding.ids[: self.context]
 
     def answer(self, tokens: list[int]) -> str:
@@ -75,6 +75,16 @@ class Prompts:
 
     def _render(self, chat: list[Message]) -> str:
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+
+
+def lower_case(text: str) -> str:
+    """A text in lower case but for letters that take more or less bytes there."""
+
+    def lower(letter: str) -> str:
+        low = letter.lower()
+        return low if len(low) == 1 and len(low.encode()) == len(letter.encode()) else letter
+
+    return "".join(map(lower, text))
 
 
 def _checked(text: str) -> str:

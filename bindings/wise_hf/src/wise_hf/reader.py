@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .errors import Malformed
-from .keys import Question, Reading, Tokens
+from .keys import TOKEN, Directions, Question, Reading
 from .patch import Reader
 
 # Layer whose hidden states are read, counted from 0.
@@ -35,7 +35,7 @@ class TextReader:
         lengths = np.sqrt((whitened.astype(np.float64) ** 2).sum(axis=1))
         shares = np.minimum(lengths / self.reader.rare, 1.0)
         weights = np.maximum(np.floor(255.0 * shares * shares + 0.5), 1).astype(np.uint8)
-        return Reading(Tokens.of(whitened), weights)
+        return Reading(Directions.of(whitened, TOKEN), weights)
 
     def question(self, words: list[int]) -> Question | None:
         """What a text asks for; None where the patch has nothing to read that with."""

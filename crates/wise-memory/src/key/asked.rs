@@ -10,7 +10,7 @@ use super::{KeyReader, Reading};
 const LEAK: f64 = 0.03;
 
 /// Values a fit is chosen from, in hundredths.
-const CHOICES: Range<u8> = 50..100;
+const CHOICES: Range<u8> = 0..100;
 
 /// A prompt, and what is asked beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model};
 
-use super::KeyReader;
 use super::asked::{Asked, ChosenFit, Fits, choose};
 use super::linear::{cholesky, orthonormal, solve_lower, solve_upper, start, times, transposed};
 use super::reader::{brain_float, length, words};
-use super::relation::{RelationReader, WIDTH, feature, states};
+use super::relation::{Relation, RelationReader, feature, states};
+use super::{Key, KeyReader};
 
 /// Passes over the subspace of what differs between relations.
 const PASSES: usize = 3;
@@ -162,7 +162,8 @@ fn features(
         .zip(readings.chunks_exact(2).zip(states.chunks_exact(2)));
     let mut features = Vec::new();
     for (pair, (readings, states)) in both {
-        let key = keys.key(model, pair.texts[0], pair.subject.clone())?;
+        let subject = pair.subject.clone().unwrap_or(0..pair.texts[0].len());
+        let key = Key::new(&readings[0], words(model, pair.texts[0], subject)?.1);
         features.push(feature(&states[0], &key.of_subject(&readings[0])));
         let of_subject = if pair.same_subject {
             key.of_subject(&readings[1])
@@ -277,7 +278,7 @@ fn discriminant(apart: &Tensor<2>, all: &Tensor<2>) -> Vec<Vec<f64>> {
     }
     let lower = cholesky(apart);
     let back = |columns: &[Vec<f64>]| transposed(&solve_upper(&lower, transposed(columns)));
-    let mut basis = orthonormal(start(wide, WIDTH.min(wide)));
+    let mut basis = orthonormal(start(wide, Relation::WIDTH.min(wide)));
     for _ in 0..PASSES {
         let image = times(all, &back(&basis));
         basis = orthonormal(transposed(&solve_lower(&lower, transposed(&image))));

@@ -1,19 +1,24 @@
 //! What an edit is recognised by: the first layers' hidden states at the tokens of its prompt.
 
 mod asked;
+mod direction;
 mod learn;
 mod linear;
 mod reader;
 mod relation;
-mod token;
 mod whitening;
 
+use std::ops::Range;
+
 pub use self::asked::{Asked, ChosenFit};
+use self::direction::Direction;
 pub use self::learn::Learnt;
 pub use self::reader::{KeyReader, ReaderState};
 pub use self::relation::RelationReader;
 use self::relation::{Question, Relation};
-use self::token::Token;
+
+/// A token: its hidden state, whitened.
+type Token = Direction<128>;
 
 /// Tokens of a key at most, so that one takes less than 1 KB.
 const TOKENS: usize = 15;
@@ -69,6 +74,25 @@ impl Match {
 }
 
 impl Key {
+    /// The key of a prompt whose tokens at `subject` name its subject; all do where there is none of those.
+    fn new(prompt: &Reading, subject: Range<usize>) -> Self {
+        // A tokenizer may have no token for any of the subject's characters, and a long prompt is cut.
+        let everywhere = subject.start >= subject.end.min(prompt.tokens.len());
+        let named = |index: usize| everywhere || subject.contains(&index);
+        let (named, mut others): (Vec<_>, Vec<_>) =
+            (prompt.tokens.iter().cloned().enumerate()).partition(|(index, _)| named(*index));
+        // Of a long name the last tokens know those in front of them.
+        let first = named.len().saturating_sub(TOKENS);
+        let subject: Vec<Token> = named[first..].iter().map(|(_, t)| t.1.clone()).collect();
+        others.sort_by_key(|(_, (rarity, _))| std::cmp::Reverse(*rarity));
+        others.truncate(TOKENS - subject.len());
+        Self {
+            subject,
+            others: others.into_iter().map(|(_, token)| token).collect(),
+            relation: None,
+        }
+    }
+
     /// How well a text fits.
     pub fn fits(&self, reading: &Reading) -> Match {
         Match {
@@ -210,7 +234,7 @@ mod tests {
 
     /// A token along one coordinate.
     fn token(at: usize) -> Token {
-        let mut state = [0.0; token::WIDTH];
+        let mut state = [0.0; Token::WIDTH];
         state[at] = 2.0;
         Token::of(&state)
     }
@@ -244,6 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_its_subject_and_the_rarest_others_and_without_a_subject_all_is_one() {
+        let weights = [7, 1, 9, 4];
+        let tokens = (0..4).map(|at| (weights[at], token(at))).collect();
+        let prompt = reading(tokens);
+        let expected = Key {
+            subject: vec![token(1)],
+            others: [2, 0, 3].map(|at| (weights[at], token(at))).to_vec(),
+            relation: None,
+        };
+        assert_eq!(Key::new(&prompt, 1..2), expected);
+        for nowhere in [1..1, 4..6] {
+            let key = Key::new(&prompt, nowhere);
+            assert_eq!((key.subject.len(), key.others.len()), (4, 0));
+        }
+        let long = reading((0..20).map(|at| (1, token(at))).collect());
+        assert_eq!(Key::new(&long, 0..20).subject[0], token(5));
+    }
+
+    #[test]
     fn what_cannot_rank_better_is_not_looked_at() {
         let reading = reading(vec![(9, token(1)), (9, token(3))]);
         let fit = key().fits(&reading);
@@ -254,15 +297,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_counts_more_than_the_words_where_it_is_read() {
-        let relation = |at: u8| {
-            let bytes: Vec<u8> = (0..32).map(|i| u8::from(i == at)).collect();
-            Some(Relation::from_bytes(&bytes))
-        };
+        let coordinate = |at: usize| std::array::from_fn(|i| f32::from(u8::from(i == at)));
+        let relation = |at: usize| Some(Relation::of(&coordinate(at)));
         let key = |relation| Key { relation, ..key() };
         let mut reading = reading(vec![(20, token(1)), (20, token(2))]);
         let fit = |key: Key, reading: &Reading| key.fits(reading).relation;
         assert_eq!(fit(key(relation(5)), &reading), 0.0);
-        let coordinate = |at: usize| std::array::from_fn(|i| f32::from(u8::from(i == at)));
         // The subject's own tokens ask for something else, and do not count.
         reading.tokens.push((1, token(9)));
         reading.question = Some(Question {

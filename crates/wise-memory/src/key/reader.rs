@@ -6,9 +6,8 @@ use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model, Row};
 
 use super::relation::RelationReader;
-use super::token::{Token, WIDTH};
 use super::whitening::whitening;
-use super::{Key, Reading, TOKENS};
+use super::{Key, Reading, Token};
 
 /// Layer whose hidden states are read, counted from 0. So far down a token still stands for the word it belongs to,
 /// and already knows the words in front of it.
@@ -23,7 +22,8 @@ const COMMON: f64 = 0.95;
 /// Reads keys, and the texts they are compared with, off a model.
 ///
 /// Every text is read by itself behind a line break and a space, never in a template, so that its first word is the
-/// same token as in the middle of another text, and a key fits in every prompt format.
+/// same token as in the middle of another text, and a key fits in every prompt format; and in lower case, so that a name
+/// is the same however it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyReader {
     state: ReaderState,
@@ -70,7 +70,7 @@ impl KeyReader {
             .flat_map(|s| s.iter().zip(&mean).map(|(x, m)| x - m));
         let centred = TensorData::new(centred.collect::<Vec<f32>>(), [count, width]);
         let centred = Tensor::from_data(centred, model.device());
-        let whitening = whitening(&centred, WIDTH.min(width));
+        let whitening = whitening(&centred, Token::WIDTH.min(width));
         let mut reader = Self::from_state(ReaderState {
             mean,
             whitening: whitening.into_iter().flatten().map(brain_float).collect(),
@@ -128,12 +128,8 @@ impl KeyReader {
     ) -> Result<Vec<Reading>, Error> {
         let words = texts.iter().map(|text| Ok(words(model, text, 0..0)?.0));
         let words: Vec<_> = words.collect::<Result<_, Error>>()?;
-        let read = |states: Vec<Vec<f32>>| Reading {
-            tokens: states.iter().map(|state| self.token(state)).collect(),
-            question: None,
-        };
         let states = hidden(model, &words, LAYER)?;
-        let mut readings: Vec<Reading> = states.into_iter().map(read).collect();
+        let mut readings: Vec<Reading> = states.iter().map(|states| self.reading(states)).collect();
         if let Some(relations) = &self.state.relations {
             let (worth, texts): (Vec<&mut Reading>, Vec<&String>) = readings
                 .iter_mut()
@@ -160,39 +156,20 @@ impl KeyReader {
     ) -> Result<Key, Error> {
         let (words, place) = words(model, prompt, subject.unwrap_or(0..prompt.len()))?;
         let states = hidden(model, &[words], LAYER)?.remove(0);
-        // A tokenizer that has no token for any of the subject's characters leaves nothing of it.
-        let place = if place.is_empty() {
-            0..states.len()
-        } else {
-            place
-        };
-        let tokens: Vec<(u8, Token)> = states.iter().map(|state| self.token(state)).collect();
-        let (mut subject, mut others) = (Vec::new(), Vec::new());
-        for (index, (rarity, token)) in tokens.iter().enumerate() {
-            if place.contains(&index) {
-                subject.push(token.clone());
-            } else {
-                others.push((*rarity, token.clone()));
-            }
-        }
-        // Of a long name the last tokens know those in front of them.
-        subject.drain(..subject.len().saturating_sub(TOKENS));
-        others.sort_by_key(|(rarity, _)| std::cmp::Reverse(*rarity));
-        others.truncate(TOKENS - subject.len());
-        let mut key = Key {
-            subject,
-            others,
-            relation: None,
-        };
+        let reading = self.reading(&states);
+        let mut key = Key::new(&reading, place);
         if let Some(relations) = &self.state.relations {
-            let reading = Reading {
-                tokens,
-                question: None,
-            };
             let question = relations.read(model, [&prompt.to_owned()])?.pop();
             key.relation = question.map(|question| question.about(&key.of_subject(&reading)));
         }
         Ok(key)
+    }
+
+    fn reading(&self, states: &[Vec<f32>]) -> Reading {
+        Reading {
+            tokens: states.iter().map(|state| self.token(state)).collect(),
+            question: None,
+        }
     }
 
     /// A token, and how rare it is by the square of its length, 1 to 255.
@@ -247,6 +224,17 @@ pub(super) fn hidden(
     Ok(hidden)
 }
 
+/// A text in lower case but for letters that take more or less bytes there, so that every letter stays where it is.
+fn lower_case(text: &str) -> String {
+    let lower = |letter: char| {
+        let mut lower = letter.to_lowercase();
+        let only = lower.next().filter(|_| lower.next().is_none());
+        only.filter(|only| only.len_utf8() == letter.len_utf8())
+            .unwrap_or(letter)
+    };
+    text.chars().map(lower).collect()
+}
+
 /// A text's tokens as keys are read from them, and where among those that are read the bytes `part` stand.
 pub(super) fn words(
     model: &Model,
@@ -256,10 +244,26 @@ pub(super) fn words(
     let lead = text.len() - text.trim_start().len();
     let place = |byte: usize| (byte + 2).saturating_sub(lead);
     let part = place(part.start)..place(part.end);
-    let (mut tokens, part) = model.tokenize_part(&format!("\n {}", text.trim()), part)?;
+    let (mut tokens, part) =
+        model.tokenize_part(&format!("\n {}", lower_case(text.trim())), part)?;
     tokens.truncate(model.config().context);
     Ok((
         tokens,
         part.start.saturating_sub(1)..part.end.saturating_sub(1),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_stay_where_they_are_in_lower_case() {
+        assert_eq!(
+            lower_case("FIFA, Zürich Ärzte ΣΑΣ"),
+            "fifa, zürich ärzte σασ"
+        );
+        // Two letters in lower case, and one of another length.
+        assert_eq!(lower_case("İ \u{212A}"), "İ \u{212A}");
+    }
 }

@@ -2,58 +2,22 @@
 
 use wise_model::{Error, Model};
 
+use super::direction::Direction;
 use super::reader::{hidden, words};
 
-/// Coordinates.
-pub(super) const WIDTH: usize = 32;
+/// The direction in which what a prompt asks for lies.
+pub(super) type Relation = Direction<64>;
 
-/// The direction in which a prompt's relation lies.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Relation([i8; WIDTH]);
-
-impl Relation {
-    /// Bytes of one.
-    pub(super) const BYTES: usize = WIDTH;
-
-    fn of(coordinates: &[f32]) -> Self {
-        let largest = coordinates
-            .iter()
-            .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
-        let coordinate = |i| {
-            coordinates
-                .get(i)
-                .map_or(0.0, |x: &f32| x / largest * 127.0)
-        };
-        Self(std::array::from_fn(|i| coordinate(i).round() as i8))
-    }
-
-    pub(super) fn cosine(&self, other: &Self) -> f32 {
-        let product = |a: &Self, b: &Self| -> i32 {
-            let pairs = a.0.iter().zip(&b.0);
-            pairs.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
-        };
-        let squares = |a: &Self| product(a, a).max(1) as f32;
-        product(self, other) as f32 / (squares(self) * squares(other)).sqrt()
-    }
-
-    pub(super) fn to_bytes(&self) -> [u8; WIDTH] {
-        self.0.map(|x| x as u8)
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(std::array::from_fn(|i| {
-            bytes.get(i).copied().unwrap_or(0) as i8
-        }))
-    }
-}
+/// What a map makes of a hidden state.
+type Image = [f32; Relation::WIDTH];
 
 /// What a text asks for, whichever of its tokens are its subject's.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Question {
     /// What the map makes of the last token.
-    pub(super) last: [f32; WIDTH],
+    pub(super) last: Image,
     /// What it makes of each token in the place of the mean.
-    pub(super) tokens: Vec<[f32; WIDTH]>,
+    pub(super) tokens: Vec<Image>,
 }
 
 impl Question {
@@ -92,7 +56,7 @@ pub struct RelationReader {
     pub layer: usize,
     /// Mean of what it takes, `[2 * hidden]`.
     pub mean: Vec<f32>,
-    /// The map, `[at most 32, 2 * hidden]` row by row; each a brain float, so that two bytes hold it.
+    /// The map, `[at most 64, 2 * hidden]` row by row; each a brain float, so that two bytes hold it.
     pub map: Vec<f32>,
     /// How well what is asked must fit for a prompt to be taken to ask for the same.
     pub fit: f64,
@@ -122,7 +86,7 @@ impl RelationReader {
             let centred: Vec<f32> = (state.iter().zip(&self.mean[first..]))
                 .map(|(x, mean)| x - mean)
                 .collect();
-            let mut image = [0.0; WIDTH];
+            let mut image = [0.0; Relation::WIDTH];
             let rows = self.map.chunks_exact(self.mean.len());
             for (coordinate, row) in image.iter_mut().zip(rows) {
                 let products = row[first..].iter().zip(&centred).map(|(a, b)| a * b);
@@ -131,7 +95,9 @@ impl RelationReader {
             image
         };
         Question {
-            last: states.last().map_or([0.0; WIDTH], |last| image(last, 0)),
+            last: states
+                .last()
+                .map_or([0.0; Relation::WIDTH], |last| image(last, 0)),
             tokens: states.iter().map(|state| image(state, half)).collect(),
         }
     }
@@ -169,18 +135,6 @@ pub(super) fn feature(states: &[Vec<f32>], of_subject: &[bool]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_direction_has_no_length_and_keeps_its_cosines_as_bytes() {
-        let (a, b) = (
-            Relation::of(&[3.0, 4.0, 0.0]),
-            Relation::of(&[0.0, 0.5, 0.0]),
-        );
-        assert!((a.cosine(&b) - 0.8).abs() < 0.01);
-        assert!((a.cosine(&a) - 1.0).abs() < 1e-6);
-        assert_eq!(Relation::from_bytes(&a.to_bytes()), a);
-        assert_eq!(Relation::of(&[]).cosine(&a), 0.0);
-    }
 
     #[test]
     fn a_question_is_what_the_map_makes_of_its_last_token_and_the_mean_without_the_subject() {

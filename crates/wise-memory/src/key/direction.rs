@@ -1,30 +1,29 @@
-//! A token's hidden state, whitened, in four bits a coordinate.
-
-/// Coordinates.
-pub(super) const WIDTH: usize = 128;
+//! A direction in four bits a coordinate.
 
 /// Largest size of a coordinate.
 const LARGEST: f32 = 7.0;
 
-/// The direction of a whitened hidden state.
+/// The direction of a vector, an even number of coordinates.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Token {
+pub(super) struct Direction<const WIDTH: usize> {
     /// -7 to 7.
     coordinates: [i8; WIDTH],
     length: f32,
 }
 
-impl Token {
+impl<const WIDTH: usize> Direction<WIDTH> {
+    pub(super) const WIDTH: usize = WIDTH;
+
     /// Bytes of one.
     pub(super) const BYTES: usize = WIDTH / 2;
 
-    /// The direction of `state`, of which what it lacks to [`WIDTH`] is 0.
-    pub(super) fn of(state: &[f32]) -> Self {
-        let largest = state
+    /// The direction of `vector`, of which what it lacks to `WIDTH` is 0.
+    pub(super) fn of(vector: &[f32]) -> Self {
+        let largest = vector
             .iter()
             .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
         let coordinate = |i| {
-            let of: Option<&f32> = state.get(i);
+            let of: Option<&f32> = vector.get(i);
             of.map_or(0, |x| (x / largest * LARGEST).round() as i8)
         };
         Self::new(std::array::from_fn(coordinate))
@@ -75,7 +74,9 @@ mod tests {
 
     use super::*;
 
-    fn states() -> impl Strategy<Value = Vec<f32>> {
+    const WIDTH: usize = 64;
+
+    fn vectors() -> impl Strategy<Value = Vec<f32>> {
         prop::collection::vec(-3.0f32..3.0, WIDTH)
     }
 
@@ -86,26 +87,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cosines_are_those_of_the_states(a in states(), b in states()) {
-            let cosine = Token::of(&a).cosine(&Token::of(&b));
+        fn cosines_are_those_of_the_vectors(a in vectors(), b in vectors()) {
+            let cosine = Direction::<WIDTH>::of(&a).cosine(&Direction::<WIDTH>::of(&b));
             prop_assert!((cosine - exact(&a, &b)).abs() < 0.05);
         }
 
         #[test]
-        fn the_length_of_a_state_does_not_count(a in states(), factor in 0.1f32..10.0) {
+        fn the_length_of_a_vector_does_not_count(a in vectors(), factor in 0.1f32..10.0) {
             let longer: Vec<f32> = a.iter().map(|x| x * factor).collect();
-            prop_assert!(Token::of(&a).cosine(&Token::of(&longer)) > 0.99);
+            prop_assert!(Direction::<WIDTH>::of(&a).cosine(&Direction::<WIDTH>::of(&longer)) > 0.99);
         }
 
         #[test]
-        fn bytes_hold_a_token(a in states()) {
-            let token = Token::of(&a);
-            prop_assert_eq!(Token::from_bytes(&token.to_bytes()), token);
+        fn bytes_hold_a_direction(a in vectors()) {
+            let direction = Direction::<WIDTH>::of(&a);
+            prop_assert_eq!(Direction::from_bytes(&direction.to_bytes()), direction);
         }
     }
 
     #[test]
-    fn a_state_of_zeros_is_like_nothing() {
-        assert_eq!(Token::of(&[0.0; 3]).cosine(&Token::of(&[1.0])), 0.0);
+    fn zeros_are_like_nothing() {
+        assert_eq!(
+            Direction::<WIDTH>::of(&[0.0; 3]).cosine(&Direction::<WIDTH>::of(&[1.0])),
+            0.0
+        );
     }
 }
