@@ -107,7 +107,7 @@ fn parse(arguments: &[String]) -> Result<Arguments> {
     if parsed.precision.is_empty() {
         // Shaders have no bf16.
         let shaders = parsed.device.contains("wgpu");
-        parsed.precision = if shaders { "f16" } else { "bf16" }.to_owned();
+        parsed.precision = String::from(if shaders { "f16" } else { "bf16" });
     }
     if !PRECISIONS.contains(&parsed.precision.as_str()) {
         let unknown = format!("unknown precision {:?}", parsed.precision);
