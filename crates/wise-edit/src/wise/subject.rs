@@ -69,7 +69,26 @@ fn longest_name(prompt: &str) -> Option<Range<usize>> {
     longest
 }
 
-/// Some of the shipped questions about the edit's subject; none where no subject is found in the prompt.
+/// A name as titles are written, if it is in lower case altogether.
+fn in_title_case(name: &str) -> String {
+    if name.chars().any(char::is_uppercase) {
+        return name.to_owned();
+    }
+    let word = |(index, word): (usize, &str)| {
+        let mut letters = word.chars();
+        match letters.next() {
+            Some(first) if index == 0 || !JOINERS.contains(&word) => {
+                first.to_uppercase().chain(letters).collect()
+            }
+            _ => word.to_owned(),
+        }
+    };
+    let words: Vec<String> = name.split(' ').enumerate().map(word).collect();
+    words.join(" ")
+}
+
+/// Some of the shipped questions about the edit's subject; none where no subject is found in the prompt. A subject that is
+/// typed in lower case stands in every other of them as titles are written.
 pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Vec<String> {
     let place = match config.route_by {
         RouteBy::Keys => subject(edit),
@@ -82,8 +101,11 @@ pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Ve
     let mut relations: Vec<&str> = RELATIONS.lines().collect();
     let count = config.subject_prompts.min(relations.len());
     let chosen = (0..count).map(|_| relations.swap_remove(draw.below(relations.len())));
+    let subject = &edit.prompt[place];
+    let written = [subject.to_owned(), in_title_case(subject)];
     chosen
-        .map(|relation| relation.replace("{}", &edit.prompt[place.clone()]))
+        .zip(written.iter().cycle())
+        .map(|(relation, subject)| relation.replace("{}", subject))
         .collect()
 }
 
@@ -151,5 +173,23 @@ mod tests {
         );
         check("Wo liegt Übersee?", Some("ÜBERSEE"), Some("Übersee"));
         check("", None, None);
+    }
+
+    #[test]
+    fn a_subject_in_lower_case_is_written_in_two_ways() {
+        assert_eq!(
+            in_title_case("diary of a wimpy kid"),
+            "Diary of A Wimpy Kid"
+        );
+        assert_eq!(in_title_case("the 5th élan"), "The 5th Élan");
+        assert_eq!(in_title_case("Ben Hogan's reply"), "Ben Hogan's reply");
+        assert_eq!(in_title_case(""), "");
+        let edit = Edit {
+            subject: Some("real madrid".to_owned()),
+            ..Edit::new("who owns real madrid?", "nobody")
+        };
+        let prompts = subject_prompts(&WiseConfig::default(), &edit, 1);
+        let titled = |prompt: &&String| prompt.contains("Real Madrid");
+        assert_eq!(prompts.iter().filter(titled).count(), 2);
     }
 }
