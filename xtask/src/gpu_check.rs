@@ -51,9 +51,9 @@ pub(crate) fn gpu_check(arguments: &[String]) -> Result {
         run(program("wise-conformance").args(["--precision", held, "--prompts", prompts]))
     };
     // What fails there is told at the end, so that the figures are taken all the same.
-    let mut conforms = conformance(&precision);
+    let mut conforms = conformance("f32");
     if precision != "f32" {
-        conforms = conformance("f32").and(conforms);
+        conforms = conforms.and(conformance(&precision));
     }
     let cache = Temporary::new()?;
     let edits = |model: &OsStr| {
