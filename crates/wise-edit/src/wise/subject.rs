@@ -102,9 +102,9 @@ pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Ve
     let count = config.subject_prompts.min(relations.len());
     let chosen = (0..count).map(|_| relations.swap_remove(draw.below(relations.len())));
     let subject = &edit.prompt[place];
-    let written = [subject.to_owned(), in_title_case(subject)];
+    let titled = in_title_case(subject);
     chosen
-        .zip(written.iter().cycle())
+        .zip([subject, &titled].into_iter().cycle())
         .map(|(relation, subject)| relation.replace("{}", subject))
         .collect()
 }
