@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use wise_tensor::{
-    Adam, Precision, Step, label_loss, masked_sgd_step, mean_of_positive, product, row_norms,
+    Adam, EqualSteps, Precision, Step, label_loss, masked_sgd_step, mean_of_positive, product,
+    row_norms,
 };
 
 use crate::outcome::{Outcome, relative};
@@ -38,7 +39,7 @@ fn floats<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 
 type Operation = (&'static str, fn(&Device) -> Vec<f32>);
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 7] = [
     ("product with a turned matrix", |device| {
         let (x, w) = (matrix(device, [33, 576], 1), matrix(device, [160, 576], 2));
         floats(x.matmul(w.transpose()))
@@ -80,6 +81,13 @@ const OPERATIONS: [Operation; 6] = [
     ("directions of Adam", |device| {
         let mut adam = Adam::new([0.5, 0.5]);
         let directions = (11..14).map(|seed| adam.direction(matrix(device, [40, 60], seed)));
+        directions.flat_map(floats).collect()
+    }),
+    ("directions of equal length", |device| {
+        let mask = matrix(device, [40, 60], 10).greater_elem(0.6).float();
+        let mut steps = EqualSteps::new(0.5);
+        let directions =
+            (11..14).map(|seed| steps.direction(matrix(device, [40, 60], seed), &mask));
         directions.flat_map(floats).collect()
     }),
 ];

@@ -33,5 +33,5 @@ pub use label_loss::{LabelLoss, label_loss};
 pub use on_cpu::{is_cpu, steps_between_reads};
 pub use ops::{clamp_around, mean_of_positive, no_longer_than, row_norms};
 pub use precision::{Placement, Precision, listed, product, widened};
-pub use step::{Adam, Step, masked_sgd_step};
+pub use step::{Adam, EqualSteps, Step, masked_sgd_step};
 pub use table::Table;

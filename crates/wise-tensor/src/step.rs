@@ -12,6 +12,9 @@ const CHUNK: usize = 1 << 14;
 /// Added to the root of Adam's mean square.
 const EPSILON: f64 = 1e-8;
 
+/// Root mean square under which a gradient has no direction: the squares of smaller numbers are none in f32.
+const LEAST: f64 = 1e-18;
+
 /// How one step is taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
@@ -168,6 +171,38 @@ fn adam_on_device(
     (mean.clone() / of_mean / root, [mean, square])
 }
 
+/// Descent in steps of one length: the running mean of gradients that are each scaled to a root mean square of 1 inside the
+/// mask, or the momentum method (Polyak, 1964) on normalised gradients.
+#[derive(Debug, Clone)]
+pub struct EqualSteps {
+    momentum: f64,
+    mean: Option<Tensor<2>>,
+}
+
+impl EqualSteps {
+    /// `momentum` is the share of the running mean that each step keeps.
+    pub fn new(momentum: f64) -> Self {
+        Self {
+            momentum,
+            mean: None,
+        }
+    }
+
+    /// The direction of the next step for a rate of 1, 0 outside `mask` (0 or 1); all are `[out, in]`.
+    pub fn direction(&mut self, gradient: Tensor<2>, mask: &Tensor<2>) -> Tensor<2> {
+        let gradient = gradient * mask.clone();
+        let count = mask.clone().sum().clamp_min(1.0);
+        let root = (gradient.clone().square().sum() / count).sqrt();
+        let unit = gradient / root.clamp_min(LEAST).unsqueeze();
+        let mean = match self.mean.take() {
+            Some(mean) => mean * self.momentum + unit * (1.0 - self.momentum),
+            None => unit,
+        };
+        self.mean = Some(mean.clone());
+        mean
+    }
+}
+
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -216,6 +251,23 @@ mod tests {
             let direction = floats(adam.direction(row(&[0.5, -2.0])));
             assert!((direction[0] - 1.0).abs() < 1e-5 && (direction[1] + 1.0).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn steps_have_one_length_inside_the_mask() {
+        let mask = row(&[1.0, 1.0, 0.0]);
+        let mut steps = EqualSteps::new(0.5);
+        let mut next = |gradient: &[f32]| floats(steps.direction(row(gradient), &mask));
+        let root = 12.5_f32.sqrt();
+        let first = [3.0 / root, 4.0 / root, 0.0];
+        assert_eq!(next(&[3.0, 4.0, 9.0]), first);
+        let second = next(&[3e-9, 4e-9, 9.0]);
+        assert!((second[0] - first[0]).abs() < 1e-6 && (second[1] - first[1]).abs() < 1e-6);
+        // No gradient: half of the momentum is left.
+        let third = next(&[0.0, 0.0, 9.0]);
+        assert!((third[0] - first[0] / 2.0).abs() < 1e-6, "{third:?}");
+        let none = EqualSteps::new(0.5).direction(row(&[1.0]), &row(&[0.0]));
+        assert_eq!(floats(none), [0.0]);
     }
 
     fn assert_close(got: Tensor<2>, expected: Tensor<2>) {

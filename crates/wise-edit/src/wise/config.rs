@@ -59,15 +59,17 @@ impl Compatibility {
     }
 }
 
-/// How the side memory descends; both stay inside the mask.
+/// How the side memory descends; all stay inside the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// Plain gradient descent, as in the paper.
     Sgd,
     /// Adam (Kingma and Ba, 2015), with fresh moments for every edit.
-    #[default]
     Adam,
+    /// Steps of one length along the gradient, with momentum ([`wise_tensor::EqualSteps`]).
+    #[default]
+    Normalized,
 }
 
 /// What decides which memory answers.
@@ -123,6 +125,8 @@ pub struct WiseConfig {
     pub lr_floor: f64,
     /// Shares of its running means of the gradient and of its square that Adam keeps in each step.
     pub adam_betas: [f64; 2],
+    /// Share of the running mean of its directions that normalized descent keeps in each step.
+    pub momentum: f64,
     /// How many times as long as the edit loss's gradient the router loss's may be; a longer one is shortened. None
     /// or infinite: any length, as in the paper. The router's is by far the longer once an edit is nearly learnt, and every
     /// prompt that violates a margin would throw the edit back.
@@ -221,10 +225,11 @@ impl Default for WiseConfig {
             compat: Compatibility::Wise,
             prompt_format: None,
             layer: None,
-            optimizer: Optimizer::Adam,
-            edit_lr: 0.03,
+            optimizer: Optimizer::Normalized,
+            edit_lr: 0.025,
             lr_floor: 1.0,
             adam_betas: [0.5, 0.5],
+            momentum: 0.5,
             router_gradient: Some(1.0),
             n_iter: 30,
             min_iter: 6,
@@ -430,8 +435,14 @@ impl WiseConfig {
         ] {
             require(name, fit, (-1.0..=1.0).contains(&fit), "-1 to 1")?;
         }
-        for beta in self.adam_betas {
-            require("adam_betas", beta, (0.0..1.0).contains(&beta), "0 to 1")?;
+        let [first, second] = self.adam_betas;
+        let kept = [
+            ("adam_betas", first),
+            ("adam_betas", second),
+            ("momentum", self.momentum),
+        ];
+        for (name, share) in kept {
+            require(name, share, (0.0..1.0).contains(&share), "0 to 1")?;
         }
         let holds = !self.replay || self.route_by == RouteBy::Activation;
         require("replay", true, holds, "false, where route_by is keys")?;

@@ -1,7 +1,7 @@
 //! Steps of the side memory down the gradient, inside its subspace.
 
 use burn::tensor::Tensor;
-use wise_tensor::{Adam, Step, masked_sgd_step};
+use wise_tensor::{Adam, EqualSteps, Step, masked_sgd_step};
 
 use crate::wise::{Optimizer, WiseConfig};
 
@@ -12,6 +12,7 @@ pub(crate) struct Descent<'a> {
     mask: &'a Tensor<2>,
     steps: usize,
     adam: Adam,
+    equal_steps: EqualSteps,
 }
 
 impl<'a> Descent<'a> {
@@ -23,6 +24,7 @@ impl<'a> Descent<'a> {
             mask,
             steps: 0,
             adam: Adam::new(config.adam_betas),
+            equal_steps: EqualSteps::new(config.momentum),
         }
     }
 
@@ -30,6 +32,7 @@ impl<'a> Descent<'a> {
         let direction = match self.config.optimizer {
             Optimizer::Sgd => gradient,
             Optimizer::Adam => self.adam.direction(gradient),
+            Optimizer::Normalized => self.equal_steps.direction(gradient, self.mask),
         };
         let step = Step {
             rate: self.rate(),

@@ -19,7 +19,7 @@ use crate::{EditProgress, Error, Made, Result, Watch};
 /// What shards that train side by side may take together of the memory of a device that is not the CPU.
 const DEVICE_BYTES: usize = 1 << 30;
 
-/// Matrices that a shard trains with: its own before and after a step, its mask, gradient and Adam's moments.
+/// Matrices that a shard trains with: its own before and after a step, its mask, gradient and the optimizer's means.
 const MATRICES: usize = 6;
 
 /// The edits that go into one shard, in order.

@@ -307,7 +307,7 @@ fn replay_changes_later_shards_only() {
 #[test]
 fn every_switch_trains_and_answers() {
     use wise_memory::{Distance, Pooling, RoutedBy, Threshold, Voters};
-    let switched: [fn(&mut WiseConfig); 10] = [
+    let switched: [fn(&mut WiseConfig); 11] = [
         |c| c.route_by = RouteBy::Keys,
         |c| c.decay_outside_mask = true,
         |c| c.distance = Distance::Raw,
@@ -318,6 +318,7 @@ fn every_switch_trains_and_answers() {
         |c| c.threshold = Threshold::Global,
         |c| c.threshold = Threshold::Edit,
         |c| c.optimizer = Optimizer::Sgd,
+        |c| c.optimizer = Optimizer::Adam,
     ];
     for switch in switched {
         let mut config = WiseConfig {
