@@ -4,7 +4,7 @@ use wise_model::{Model, Prompt};
 
 use crate::wise::at_site::PromptAtSite;
 use crate::wise::draw::Draw;
-use crate::wise::subject::{SUBJECTS, subject};
+use crate::wise::subject::{SUBJECTS, name};
 use crate::wise::{RouteBy, WiseConfig};
 use crate::{Edit, Result};
 
@@ -34,7 +34,7 @@ pub(crate) fn near_misses(
 
 /// The edit's prompt about each of the subjects that are shipped, but its own.
 fn about_other_subjects(edit: &Edit) -> Vec<String> {
-    let Some(place) = subject(edit) else {
+    let Some(place) = name(edit) else {
         return Vec::new();
     };
     let own = &edit.prompt[place.clone()];

@@ -25,8 +25,14 @@ const JOINERS: [&str; 10] = [
     "of", "the", "and", "de", "la", "van", "von", "der", "for", "in",
 ];
 
-/// Where an edit's prompt names its subject: as the edit says, else the longest name in it.
+/// Where an edit's prompt names its subject: as the edit says, else the longest name in it, else what follows the words
+/// that open a question.
 pub fn subject(edit: &Edit) -> Option<Range<usize>> {
+    name(edit).or_else(|| described(&edit.prompt))
+}
+
+/// As the edit says, else the longest name in its prompt.
+pub(crate) fn name(edit: &Edit) -> Option<Range<usize>> {
     let named = edit
         .subject
         .as_deref()
@@ -40,6 +46,17 @@ pub fn subject(edit: &Edit) -> Option<Range<usize>> {
         (found.to_lowercase() == subject.to_lowercase()).then_some(place)
     };
     named.and_then(place).or_else(|| longest_name(&edit.prompt))
+}
+
+/// A prompt behind its opening words.
+fn described(prompt: &str) -> Option<Range<usize>> {
+    let words = prompt.split_whitespace();
+    let bare = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    let mut words = bare.filter(|word| !word.is_empty());
+    let first = words.find(|word| !OPENERS.contains(&word.to_lowercase().as_str()))?;
+    let last = words.next_back().unwrap_or(first);
+    let place = |word: &str| word.as_ptr() as usize - prompt.as_ptr() as usize;
+    Some(place(first)..place(last) + last.len())
 }
 
 /// The longest run of capitalised words.
@@ -132,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subject_is_the_one_named_or_the_longest_name() {
+    fn the_subject_is_the_one_named_the_longest_name_or_what_follows_the_question_words() {
         check("Who wrote hamlet?", Some("Hamlet"), Some("hamlet"));
         check("Who wrote Hamlet?", Some("Macbeth"), Some("Hamlet"));
         check(
@@ -167,10 +184,12 @@ mod tests {
             Some("House of the Seven Gables in Salem"),
         );
         check(
-            "what is the largest planet in the solar system?",
+            "What is the largest planet in the solar system?",
             None,
-            None,
+            Some("largest planet in the solar system"),
         );
+        check("who wrote \"hamlet\"?", None, Some("wrote \"hamlet"));
+        check("Who is?", None, None);
         check("Wo liegt Übersee?", Some("ÜBERSEE"), Some("Übersee"));
         check("", None, None);
     }
