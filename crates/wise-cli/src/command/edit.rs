@@ -197,7 +197,7 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
     }
 }
 
-/// Says where a subject is not in its prompt, which goes by its longest name then.
+/// Says where a subject is not in its prompt, and what the edit goes by then.
 fn note_subjects(edits: &[Edit]) {
     let lost = |(_, edit): &(usize, &Edit)| {
         let named = edit.subject.as_deref().unwrap_or_default().trim();

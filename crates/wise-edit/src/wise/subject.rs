@@ -48,15 +48,27 @@ pub(crate) fn name(edit: &Edit) -> Option<Range<usize>> {
     named.and_then(place).or_else(|| longest_name(&edit.prompt))
 }
 
+/// A word without what stands around it.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric())
+}
+
+fn opens(word: &str) -> bool {
+    OPENERS.contains(&word.to_lowercase().as_str())
+}
+
+/// Where `part`, a slice of `prompt`, begins.
+fn start_of(part: &str, prompt: &str) -> usize {
+    part.as_ptr() as usize - prompt.as_ptr() as usize
+}
+
 /// A prompt behind its opening words.
 fn described(prompt: &str) -> Option<Range<usize>> {
-    let words = prompt.split_whitespace();
-    let bare = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
-    let mut words = bare.filter(|word| !word.is_empty());
-    let first = words.find(|word| !OPENERS.contains(&word.to_lowercase().as_str()))?;
+    let words = prompt.split_whitespace().map(bare);
+    let mut words = words.filter(|word| !word.is_empty());
+    let first = words.find(|word| !opens(word))?;
     let last = words.next_back().unwrap_or(first);
-    let place = |word: &str| word.as_ptr() as usize - prompt.as_ptr() as usize;
-    Some(place(first)..place(last) + last.len())
+    Some(start_of(first, prompt)..start_of(last, prompt) + last.len())
 }
 
 /// The longest run of capitalised words.
@@ -64,14 +76,13 @@ fn longest_name(prompt: &str) -> Option<Range<usize>> {
     let mut longest: Option<Range<usize>> = None;
     let mut run: Option<Range<usize>> = None;
     for (index, word) in prompt.split_whitespace().enumerate() {
-        let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let inner = bare(word);
         let inner = inner.strip_suffix("'s").unwrap_or(inner);
-        let opens = index == 0 && OPENERS.contains(&inner.to_lowercase().as_str());
         let first = inner.chars().next();
-        let capital = first.is_some_and(char::is_uppercase) && !opens;
+        let capital = first.is_some_and(char::is_uppercase) && !(index == 0 && opens(inner));
         let goes_on = run.is_some() && first.is_some_and(char::is_numeric);
         if capital || goes_on {
-            let start = inner.as_ptr() as usize - prompt.as_ptr() as usize;
+            let start = start_of(inner, prompt);
             let begun = run.as_ref().map_or(start, |run| run.start);
             let name = begun..start + inner.len();
             if longest.as_ref().is_none_or(|l| name.len() > l.len()) {
