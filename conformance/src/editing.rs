@@ -10,7 +10,7 @@ use wise_edit::{
 use wise_model::{GenerateOptions, Model, PromptFormat};
 
 use crate::outcome::{Outcome, differing, relative};
-use crate::{Pair, Result, Tolerance, within};
+use crate::{Extent, Pair, Result, Tolerance, within};
 
 /// Of each of the golden edit's first losses, relative.
 const FIRST_LOSSES: Tolerance = [1e-3, 1e-1, 1e-2];
@@ -39,12 +39,12 @@ fn facts() -> [Edit; 2] {
 }
 
 /// The settings of the golden edit that the tests of `wise-edit` hold the CPU to.
-fn golden() -> WiseConfig {
+fn golden(iterations: usize) -> WiseConfig {
     WiseConfig {
         prompt_format: Some(PromptFormat::Raw),
         layer: Some(26),
         edit_lr: 0.9,
-        n_iter: 10,
+        n_iter: iterations,
         act_margin: [2.0, 20.0, 10.0],
         act_ratio: 0.5,
         ..WiseConfig::of(Compatibility::EasyEdit)
@@ -52,14 +52,14 @@ fn golden() -> WiseConfig {
 }
 
 /// The losses of each iteration of the golden edit.
-fn trajectory(model: &Arc<Model>) -> Result<Vec<f32>> {
+fn trajectory(model: &Arc<Model>, iterations: usize) -> Result<Vec<f32>> {
     let golden_edit: Value = serde_json::from_str(include_str!(
         "../../crates/wise-edit/tests/golden/smollm2_wise_edit.json"
     ))?;
     let text = |field: &str| golden_edit["edit"][field].as_str().unwrap_or_default();
     let edit = Edit::new(text("prompt"), text("target_new"));
     let negative = text("loc_prompt").to_owned();
-    let mut editor = Wise::new(Arc::clone(model), golden(), vec![negative])?;
+    let mut editor = Wise::new(Arc::clone(model), golden(iterations), vec![negative])?;
     let mut losses = Vec::new();
     editor.apply(&[edit], &mut |progress: EditProgress| {
         losses.push(progress.edit_loss + progress.router_loss);
@@ -78,9 +78,9 @@ fn apart() -> WiseConfig {
 
 /// The first losses of two facts that are learnt at once, each in a memory of its own: those of the first fact, then
 /// those of the other. A device other than the CPU trains them in lockstep.
-fn first_losses_at_once(model: &Arc<Model>) -> Result<Vec<f32>> {
+fn first_losses_at_once(model: &Arc<Model>, iterations: usize) -> Result<Vec<f32>> {
     let config = WiseConfig {
-        n_iter: FIRST,
+        n_iter: iterations,
         ..apart()
     };
     let mut editor = Wise::new(Arc::clone(model), config, neutral_prompts())?;
@@ -161,29 +161,28 @@ fn surprise(snapshot: &Snapshot) -> Result<Vec<f32>> {
     Ok(surprise)
 }
 
-pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
+pub fn check(pair: &Pair, extent: Extent) -> Result<Vec<Outcome>> {
     let Pair {
         cpu,
         device,
         precision,
     } = pair;
     let tolerance = |of: Tolerance| within(of, *precision);
-    let (got, expected) = (trajectory(device)?, trajectory(cpu)?);
+    let (got, expected) = (
+        trajectory(device, extent.iterations)?,
+        trajectory(cpu, extent.iterations)?,
+    );
     let ratios: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a / b).collect();
     let losses = |check, first: usize, of| {
         let ratios = &ratios[..first.min(ratios.len())];
         relative(check, ratios, &vec![1.0; first], tolerance(of))
     };
     let first_losses = losses("each of an edit's first losses", FIRST, FIRST_LOSSES);
-    let losses = losses(
-        "each loss of ten iterations of an edit",
-        expected.len(),
-        LOSSES,
-    );
+    let losses = losses("each loss of an edit", expected.len(), LOSSES);
     let at_once = relative(
         "first losses of two shards at once",
-        &first_losses_at_once(device)?,
-        &first_losses_at_once(cpu)?,
+        &first_losses_at_once(device, extent.iterations_at_once)?,
+        &first_losses_at_once(cpu, extent.iterations_at_once)?,
         tolerance(FIRST_LOSSES),
     );
     let (editor, states) = learnt(cpu)?;
@@ -202,7 +201,7 @@ pub fn check(pair: &Pair, count: usize) -> Result<Vec<Outcome>> {
         )
     };
     let (here, there) = (recall(cpu, true)?, recall(device, true)?);
-    let prompts = prompts(count);
+    let prompts = prompts(extent.prompts);
     let routed: Vec<_> = routes(&there, &prompts)?
         .into_iter()
         .zip(routes(&here, &prompts)?)

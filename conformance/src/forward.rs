@@ -5,7 +5,7 @@ use wise_edit::neutral_prompts;
 use wise_model::{GenerateOptions, Model, Overlay, PromptFormat, Row};
 
 use crate::outcome::{Outcome, differing, relative};
-use crate::{Pair, Result, Tolerance, within};
+use crate::{Extent, Pair, Result, Tolerance, within};
 
 const PROMPTS: [&str; 4] = [
     "The capital of France is",
@@ -23,9 +23,6 @@ const BATCH: Tolerance = [1e-4, 3e-2, 5e-3];
 
 /// Of 4 answers.
 const ANSWERS: Tolerance = [0.0, 2.0, 1.0];
-
-/// Texts whose likeliest next tokens are compared.
-const TEXTS: usize = 40;
 
 /// Of all tokens.
 const TOKENS: Tolerance = [2e-3, 3e-2, 1e-2];
@@ -49,9 +46,9 @@ fn last_logits(model: &Model, rows: &[Row], layer: usize) -> Result<Vec<f32>> {
     Ok(logits.into_data().iter::<f32>().collect())
 }
 
-fn continuations(model: &Model) -> Result<Vec<Vec<u32>>> {
+fn continuations(model: &Model, tokens: usize) -> Result<Vec<Vec<u32>>> {
     let options = GenerateOptions {
-        max_new_tokens: 16,
+        max_new_tokens: tokens,
         ..GenerateOptions::default()
     };
     let continuation = |text: &&str| {
@@ -63,8 +60,8 @@ fn continuations(model: &Model) -> Result<Vec<Vec<u32>>> {
 }
 
 /// The likeliest token after each of some texts' tokens.
-fn likeliest(model: &Model) -> Result<Vec<u32>> {
-    let texts = neutral_prompts().into_iter().take(TEXTS);
+fn likeliest(model: &Model, texts: usize) -> Result<Vec<u32>> {
+    let texts = neutral_prompts().into_iter().take(texts);
     let row = |text: String| {
         let prompt = model.prompt(PromptFormat::Raw, "", &text)?;
         Ok(Row::from(prompt.tokens))
@@ -78,7 +75,7 @@ fn likeliest(model: &Model) -> Result<Vec<u32>> {
     Ok(predictions.into_iter().map(|(token, _)| token).collect())
 }
 
-pub fn check(pair: &Pair) -> Result<Vec<Outcome>> {
+pub fn check(pair: &Pair, extent: Extent) -> Result<Vec<Outcome>> {
     let Pair {
         cpu,
         device,
@@ -93,13 +90,13 @@ pub fn check(pair: &Pair) -> Result<Vec<Outcome>> {
         .iter()
         .map(|row| last_logits(device, std::slice::from_ref(row), 23));
     let alone = alone.collect::<Result<Vec<_>>>()?.concat();
-    let generated: Vec<_> = continuations(device)?
+    let generated: Vec<_> = continuations(device, extent.answer_tokens)?
         .into_iter()
-        .zip(continuations(cpu)?)
+        .zip(continuations(cpu, extent.answer_tokens)?)
         .collect();
-    let tokens: Vec<_> = likeliest(device)?
+    let tokens: Vec<_> = likeliest(device, extent.texts)?
         .into_iter()
-        .zip(likeliest(cpu)?)
+        .zip(likeliest(cpu, extent.texts)?)
         .collect();
     let most = (tolerance(TOKENS) * tokens.len() as f64).round();
     Ok(vec![
@@ -118,7 +115,7 @@ pub fn check(pair: &Pair) -> Result<Vec<Outcome>> {
         ),
         differing("likeliest next tokens", "differ", &tokens, most),
         differing(
-            "greedy answers of 16 tokens",
+            "greedy answers",
             "of 4 differ",
             &generated,
             tolerance(ANSWERS),

@@ -31,13 +31,47 @@ struct Args {
     /// What the device holds the model's weights in: f32, bf16 or f16
     #[arg(long, default_value_t, value_name = "FORMAT")]
     precision: Precision,
-    /// Prompts that the router decides on
-    #[arg(long, default_value_t = 200, value_name = "N")]
-    prompts: usize,
+    /// Prompts that the router decides on (default: 200, with --quick 8)
+    #[arg(long, value_name = "N")]
+    prompts: Option<usize>,
+    /// All checks on fewer texts, tokens and iterations: for a driver that computes on the processor
+    #[arg(long)]
+    quick: bool,
     /// Print the outcomes as JSON
     #[arg(long)]
     json: bool,
 }
+
+/// How much is compared.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Texts whose likeliest next tokens are compared.
+    texts: usize,
+    /// Of each greedy answer.
+    answer_tokens: usize,
+    /// Of the golden edit.
+    iterations: usize,
+    /// Of two edits that are learnt at once.
+    iterations_at_once: usize,
+    /// Prompts that the router decides on.
+    prompts: usize,
+}
+
+const FULL: Extent = Extent {
+    texts: 40,
+    answer_tokens: 16,
+    iterations: 10,
+    iterations_at_once: 3,
+    prompts: 200,
+};
+
+const QUICK: Extent = Extent {
+    texts: 4,
+    answer_tokens: 2,
+    iterations: 3,
+    iterations_at_once: 1,
+    prompts: 8,
+};
 
 /// The same model twice, on the CPU in f32.
 struct Pair {
@@ -86,8 +120,10 @@ fn run(args: &Args) -> Result<bool> {
             precision: args.precision,
         })
     })?;
-    outcomes.extend(timed("forward passes", || forward::check(&pair))?);
-    outcomes.extend(timed("edits", || editing::check(&pair, args.prompts))?);
+    let mut extent = if args.quick { QUICK } else { FULL };
+    extent.prompts = args.prompts.unwrap_or(extent.prompts);
+    outcomes.extend(timed("forward passes", || forward::check(&pair, extent))?);
+    outcomes.extend(timed("edits", || editing::check(&pair, extent))?);
     let name = format!("{} in {}", args.device, args.precision);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&outcomes)?);

@@ -17,7 +17,7 @@ pub(crate) fn conformance(arguments: &[String]) -> Result {
     };
     let feature = features(device)?;
     run(cargo(&format!(
-        "run --package wise-conformance --profile conformance{feature} -- --device {device}"
+        "run --package wise-conformance{feature} -- --device {device}"
     ))
     .args(rest))
 }

@@ -31,7 +31,7 @@ pub(crate) fn gpu_check(arguments: &[String]) -> Result {
     } = parse(arguments)?;
     // Where time is measured, everything is optimised.
     let (profile, folder) = if small {
-        ("conformance", "conformance")
+        ("dev", "debug")
     } else {
         ("release", "release")
     };
@@ -47,8 +47,14 @@ pub(crate) fn gpu_check(arguments: &[String]) -> Result {
         command
     };
     let conformance = |held: &str| {
-        let prompts = if small { "8" } else { "48" };
-        run(program("wise-conformance").args(["--precision", held, "--prompts", prompts]))
+        let mut suite = program("wise-conformance");
+        suite.args(["--precision", held]);
+        suite.args(if small {
+            &["--quick"][..]
+        } else {
+            &["--prompts", "48"]
+        });
+        run(&mut suite)
     };
     // What fails there is told at the end, so that the figures are taken all the same.
     let mut conforms = conformance("f32");
