@@ -61,8 +61,9 @@ fn run_steps(steps: &[Step]) -> Result {
         eprintln!("\n== {name} ({} of {})", index + 1, steps.len());
         let start = Instant::now();
         outcome = step();
-        times.push((*name, start.elapsed()));
-        eprintln!("== {name}: {:.1} s", start.elapsed().as_secs_f64());
+        let time = start.elapsed();
+        eprintln!("== {name}: {:.1} s", time.as_secs_f64());
+        times.push((*name, time));
         if outcome.is_err() {
             break;
         }
