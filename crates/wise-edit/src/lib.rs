@@ -48,7 +48,7 @@ pub use rivals::{
 pub use snapshot::{Answer, Batch, Snapshot, TeacherForced};
 pub use wise::{
     Compatibility, Optimizer, Planned, RouteBy, Shard, ShardState, StopRule, Wise, WiseConfig,
-    context_templates, is_closed, neutral_prompts, ordinary_texts, subject,
+    context_templates, is_closed, neutral_prompts, ordinary_texts, subject, wordings,
 };
 pub use wise_memory::{
     Asked, ChosenFit, Considered, Distance, Key, KeyReader, Learnt, Pooling, ReaderState, Recall,

@@ -164,12 +164,13 @@ pub struct EditArgs {
 pub struct RelationsArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// JSONL files: keys `prompt`, `target`, `rephrase`, optional `locality` whose prompts of `group` `near_miss` ask for
-    /// the same of another subject, and those of `same_subject` for something else of the same one; each file counts the
-    /// same. On every tenth record, held out, it is chosen how well what is asked must fit (`relation_fit`)
-    #[arg(required = true, value_name = "FILE")]
+    /// JSONL files to learn from as well: keys `prompt`, `target`, `rephrase`, optional `locality` whose prompts of `group`
+    /// `near_miss` ask for the same of another subject, and those of `same_subject` for something else of the same one.
+    /// Without any, a map knows the questions, and the ways to ask them, that are on board. Each file counts as much as they
+    /// do. On every tenth record, held out, it is chosen how well what is asked must fit (`relation_fit`)
+    #[arg(value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// Records to take from the start of each file [default: all]
+    /// Records to take from the start of each file, and of what is on board [default: all]
     #[arg(short, long = "records", value_name = "N")]
     pub n: Option<usize>,
     /// Layer to read, from 0 [default: two fifths of the way up]

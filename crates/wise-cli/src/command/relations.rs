@@ -11,6 +11,9 @@ use crate::command;
 use crate::error::{Error, Result};
 use crate::output::{Output, bar};
 
+/// Records of the wordings that are on board, some twenty of each relation.
+const WORDINGS: usize = 3200;
+
 #[derive(Debug, Serialize)]
 struct Written {
     relations: String,
@@ -31,8 +34,10 @@ struct HeldOut {
 
 /// Runs the command.
 pub fn run(args: &RelationsArgs, output: Output) -> Result<()> {
-    let sources = args.data.iter().map(|path| asked(path, args.n));
-    let sources = sources.collect::<Result<Vec<_>>>()?;
+    let mut sources = vec![wise_edit::wordings(args.n.unwrap_or(WORDINGS))];
+    for path in &args.data {
+        sources.push(asked(path, args.n)?);
+    }
     command::check_out(&args.out, args.force)?;
     let model = command::open_model(&args.model)?;
     let layer = args
@@ -80,7 +85,7 @@ fn text(written: &Written) -> String {
             held_out.prompts, held_out.rephrasings_pass, held_out.else_of_subject_pass
         ),
         None => {
-            "the default: not every file has ten records and prompts of group same_subject among them"
+            "the default: not every source has ten records and prompts of group same_subject among them"
                 .to_owned()
         }
     };

@@ -27,6 +27,7 @@ mod state;
 mod subject;
 mod trainer;
 mod undo;
+mod wordings;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -46,6 +47,7 @@ pub use self::planned::Planned;
 pub use self::shard::Shard;
 pub use self::state::ShardState;
 pub use self::subject::{ordinary_texts, subject};
+pub use self::wordings::wordings;
 
 use self::memories::Held;
 use self::negatives::NegativePool;

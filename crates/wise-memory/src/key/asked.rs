@@ -7,7 +7,7 @@ use wise_model::{Error, Model};
 use super::{KeyReader, Reading};
 
 /// Share of other questions about the same subject that may pass.
-const LEAK: f64 = 0.03;
+const LEAK: f64 = 0.02;
 
 /// Values a fit is chosen from, in hundredths.
 const CHOICES: Range<u8> = 0..100;
@@ -25,6 +25,15 @@ pub struct Asked {
     pub of_others: Vec<String>,
     /// Something else, of the same subject.
     pub else_of_subject: Vec<String>,
+}
+
+impl Asked {
+    /// The prompt, and behind it what is asked beside it, in the order of the fields.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let beside = [&self.rephrasings, &self.of_others, &self.else_of_subject];
+        let beside = beside.into_iter().flatten();
+        [&self.prompt].into_iter().chain(beside).cloned().collect()
+    }
 }
 
 /// How well what is asked must fit, and what that does to prompts the map was not learnt on: means over the sources.
@@ -109,15 +118,15 @@ mod tests {
     fn the_smallest_fit_is_chosen_that_keeps_others_out_in_the_mean_of_the_sources() {
         let many = |fit: f32| vec![fit; 100];
         let mut leaks = many(0.4);
-        leaks[..6].fill(0.885);
+        leaks[..4].fill(0.885);
         let chosen = choose(&[fits(&[0.9, 0.7], &many(0.725)), fits(&[0.8; 2], &leaks)]);
         let expected = ChosenFit {
             fit: 0.73,
             rephrasings: 0.75,
-            else_of_subject: 0.03,
+            else_of_subject: 0.02,
         };
         assert_eq!(chosen, Some(expected));
-        leaks[..7].fill(0.885);
+        leaks[..5].fill(0.885);
         let chosen = choose(&[fits(&[], &many(0.2)), fits(&[], &leaks)]);
         assert_eq!(chosen.map(|chosen| chosen.fit), Some(0.89));
     }

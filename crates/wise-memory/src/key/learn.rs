@@ -9,14 +9,14 @@ use super::asked::{Asked, ChosenFit, Fits, choose};
 use super::linear::{cholesky, orthonormal, solve_lower, solve_upper, start, times, transposed};
 use super::reader::{brain_float, length, words};
 use super::relation::{Relation, RelationReader, feature, states};
-use super::{Key, KeyReader};
+use super::{Key, KeyReader, Reading};
 
 /// Passes over the subspace of what differs between relations.
 const PASSES: usize = 3;
 
 /// What is added to the variance of each coordinate between prompts that ask for the same, as a share of itself: hidden
 /// states have a few coordinates a hundred times as large as the others, and a share of the mean would be theirs alone.
-const RIDGE: f64 = 0.1;
+const RIDGE: f64 = 0.03;
 
 /// The same as a share of the mean, for coordinates in which no pair differs.
 const FLOOR: f64 = 1e-6;
@@ -24,15 +24,15 @@ const FLOOR: f64 = 1e-6;
 /// Every how manieth prompt is held out to choose the fit.
 const HELD_OUT: usize = 10;
 
-/// Pairs that are run together.
-const TOGETHER: usize = 8;
+/// Prompts that are run together, with what is asked beside them.
+const TOGETHER: usize = 4;
 
 /// What was learnt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learnt {
     /// The reader.
     pub relations: RelationReader,
-    /// Pairs of prompts of each source.
+    /// Pairs of prompts of each source, those that ask for the same and those that do not.
     pub pairs: Vec<usize>,
     /// Prompts that were held out to choose the fit.
     pub held_out: usize,
@@ -42,11 +42,11 @@ pub struct Learnt {
 }
 
 impl RelationReader {
-    /// Learns from several sources, which count the same however long they are; `progress` is told how many texts are
+    /// Learns from several sources, which count the same however long they are; `progress` is told how many pairs are
     /// read, and of how many.
     ///
     /// The fit is chosen on every tenth prompt, with keys of `keys` and a map that is learnt from the others: as small
-    /// as lets 3 % of the other questions about the same subject pass. The map that is handed out is learnt from all.
+    /// as lets 2 % of the other questions about the same subject pass. The map that is handed out is learnt from all.
     ///
     /// # Errors
     /// If a source has no pairs, or the model cannot run them.
@@ -57,21 +57,22 @@ impl RelationReader {
         sources: &[Vec<Asked>],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Learnt, Error> {
-        let pairs: Vec<Vec<Pair<'_>>> = sources.iter().map(|source| Pair::all(source)).collect();
-        if pairs.is_empty() || pairs.iter().any(Vec::is_empty) {
+        let counts: Vec<usize> = sources.iter().map(|source| pairs(source)).collect();
+        let same = |asked: &Asked| !asked.rephrasings.is_empty() || !asked.of_others.is_empty();
+        if sources.is_empty() || !sources.iter().all(|source| source.iter().any(same)) {
             let what = "source of pairs of prompts";
             return Err(Error::Empty { what });
         }
-        let texts = 2 * pairs.iter().map(Vec::len).sum::<usize>();
-        let (mut read, mut states) = (0, Vec::new());
-        for source in &pairs {
+        let (mut read, all) = (0, counts.iter().sum());
+        let mut learnt = Vec::new();
+        for source in sources {
             let mut of_source = Vec::new();
-            for pairs in source.chunks(TOGETHER) {
-                of_source.extend(features(model, layer, keys, pairs)?);
-                read += 2 * pairs.len();
-                progress(read, texts);
+            for asked in source.chunks(TOGETHER) {
+                of_source.extend(Pair::all(model, layer, keys, asked)?);
+                read += pairs(asked);
+                progress(read, all);
             }
-            states.push(of_source);
+            learnt.push(of_source);
         }
         let held_out: Vec<Vec<&Asked>> = sources
             .iter()
@@ -80,102 +81,108 @@ impl RelationReader {
         let chosen = if held_out.iter().any(Vec::is_empty) {
             None
         } else {
-            let others = without_held_out(&pairs, &states);
-            let trial = Self::solve(model, layer, others);
+            let others = kept(&learnt, |index| index % HELD_OUT != HELD_OUT - 1);
+            let trial = Self::solve(model, layer, &others);
             let reader = keys.clone().with_relations(trial);
             let fits = held_out
                 .iter()
                 .map(|source| Fits::of(&reader, model, source.iter().copied()));
             choose(&fits.collect::<Result<Vec<_>, _>>()?)
         };
-        let mut relations = Self::solve(model, layer, states);
+        let mut relations = Self::solve(model, layer, &kept(&learnt, |_| true));
         relations.fit = chosen.map_or(Self::FIT, |chosen| chosen.fit);
         Ok(Learnt {
             relations,
-            pairs: pairs.iter().map(Vec::len).collect(),
+            pairs: counts,
             held_out: held_out.iter().map(Vec::len).sum(),
             chosen,
         })
     }
 
-    /// From the states of each source's pairs, one behind the other.
-    fn solve(model: &Model, layer: usize, mut states: Vec<Vec<Vec<f64>>>) -> Self {
-        let halves = halves(&states);
-        for state in states.iter_mut().flatten() {
-            scale(state, halves);
-        }
-        let mean = mean(&states);
-        let (apart, all) = scatter(model, &states, &mean);
-        let mut map = discriminant(&apart, &all);
-        for row in &mut map {
-            scale(row, halves);
-        }
-        let half = mean.len() / 2;
-        let unscaled = |i: usize| (mean[i] / halves[usize::from(i >= half)]) as f32;
+    fn solve(model: &Model, layer: usize, sources: &[Vec<&Pair>]) -> Self {
+        let (mean, scale) = (mean(sources), scale(sources));
+        let (apart, else_of_subject) = scatter(model, sources, &mean, &scale);
+        let map = discriminant(&apart, &else_of_subject);
+        let scaled = map.iter().flat_map(|row| row.iter().zip(&scale));
         Self {
             layer,
-            mean: (0..mean.len()).map(unscaled).collect(),
-            map: map.into_iter().flatten().map(brain_float).collect(),
+            mean: mean.iter().map(|&x| x as f32).collect(),
+            map: scaled.map(|(x, by)| brain_float(x * by)).collect(),
             fit: Self::FIT,
         }
     }
 }
 
-/// Two prompts that ask for the same.
-struct Pair<'a> {
-    texts: [&'a String; 2],
-    /// Of the first; of the second as well unless that is about another.
-    subject: &'a Option<Range<usize>>,
-    same_subject: bool,
-    held_out: bool,
+/// How many pairs some prompts make with what is asked beside them.
+fn pairs(asked: &[Asked]) -> usize {
+    asked.iter().map(|asked| asked.texts().len() - 1).sum()
 }
 
-impl<'a> Pair<'a> {
-    fn all(source: &'a [Asked]) -> Vec<Self> {
-        let of_prompt = |(index, asked): (usize, &'a Asked)| {
-            let pair = move |other, same_subject| Self {
-                texts: [&asked.prompt, other],
-                subject: &asked.subject,
-                same_subject,
-                held_out: index % HELD_OUT == HELD_OUT - 1,
+/// Two prompts that have what they ask for in common, or their subject, or both.
+struct Pair {
+    /// What a map is learnt from of each, `[2 * hidden]`.
+    features: [Vec<f64>; 2],
+    asks_the_same: bool,
+}
+
+impl Pair {
+    /// The pairs of each prompt.
+    fn all(
+        model: &Model,
+        layer: usize,
+        keys: &KeyReader,
+        asked: &[Asked],
+    ) -> Result<Vec<Vec<Self>>, Error> {
+        let texts: Vec<String> = asked.iter().flat_map(Asked::texts).collect();
+        let readings = keys.read_texts(model, &texts, |_| false)?;
+        let states = states(model, layer, &texts)?;
+        let (mut pairs, mut first) = (Vec::new(), 0);
+        for asked in asked {
+            let end = first + asked.texts().len();
+            pairs.push(Self::of(
+                model,
+                asked,
+                &readings[first..end],
+                &states[first..end],
+            )?);
+            first = end;
+        }
+        Ok(pairs)
+    }
+
+    /// A prompt with each of the texts beside it.
+    fn of(
+        model: &Model,
+        asked: &Asked,
+        readings: &[Reading],
+        states: &[Vec<Vec<f32>>],
+    ) -> Result<Vec<Self>, Error> {
+        let subject = asked.subject.clone().unwrap_or(0..asked.prompt.len());
+        let key = Key::new(&readings[0], words(model, &asked.prompt, subject)?.1);
+        let own = feature(&states[0], &key.of_subject(&readings[0]));
+        let same_subject = 1 + asked.rephrasings.len();
+        let asks_the_same = same_subject + asked.of_others.len();
+        let with = |index: usize| {
+            let of_subject = if (same_subject..asks_the_same).contains(&index) {
+                let other = &asked.of_others[index - same_subject];
+                let of_other = subject_of_other(model, [&asked.prompt, other])?;
+                let tokens = 0..states[index].len();
+                tokens.map(|at| of_other.contains(&at)).collect()
+            } else {
+                key.of_subject(&readings[index])
             };
-            let rephrasings = asked.rephrasings.iter().map(move |other| pair(other, true));
-            let of_others = asked.of_others.iter().map(move |other| pair(other, false));
-            rephrasings.chain(of_others)
+            Ok(Self {
+                features: [own.clone(), feature(&states[index], &of_subject)],
+                asks_the_same: index < asks_the_same,
+            })
         };
-        source.iter().enumerate().flat_map(of_prompt).collect()
+        (1..readings.len()).map(with).collect()
     }
-}
 
-/// What a map is learnt from of both texts of each pair, one behind the other.
-fn features(
-    model: &Model,
-    layer: usize,
-    keys: &KeyReader,
-    pairs: &[Pair<'_>],
-) -> Result<Vec<Vec<f64>>, Error> {
-    let texts: Vec<String> = (pairs.iter().flat_map(|pair| pair.texts).cloned()).collect();
-    let readings = keys.read_texts(model, &texts, |_| false)?;
-    let states = states(model, layer, &texts)?;
-    let both = pairs
-        .iter()
-        .zip(readings.chunks_exact(2).zip(states.chunks_exact(2)));
-    let mut features = Vec::new();
-    for (pair, (readings, states)) in both {
-        let subject = pair.subject.clone().unwrap_or(0..pair.texts[0].len());
-        let key = Key::new(&readings[0], words(model, pair.texts[0], subject)?.1);
-        features.push(feature(&states[0], &key.of_subject(&readings[0])));
-        let of_subject = if pair.same_subject {
-            key.of_subject(&readings[1])
-        } else {
-            let of_other = subject_of_other(model, pair.texts)?;
-            (0..states[1].len())
-                .map(|at| of_other.contains(&at))
-                .collect()
-        };
-        features.push(feature(&states[1], &of_subject));
+    fn difference(&self) -> impl Iterator<Item = f64> {
+        let [a, b] = &self.features;
+        a.iter().zip(b).map(|(a, b)| a - b)
     }
-    Ok(features)
 }
 
 /// The tokens of the second text between those that it begins and ends with as the first does: its subject, if both are
@@ -200,74 +207,98 @@ fn between<T: PartialEq>(text: &[T], other: &[T]) -> Range<usize> {
     first..other.len() - last
 }
 
-/// The states of the pairs that a map may be learnt from when it is judged on the others.
-fn without_held_out(pairs: &[Vec<Pair<'_>>], states: &[Vec<Vec<f64>>]) -> Vec<Vec<Vec<f64>>> {
-    let of_source = |(pairs, states): (&Vec<Pair<'_>>, &Vec<Vec<f64>>)| {
-        let states = pairs.iter().zip(states.chunks_exact(2));
-        let learnt = states.filter(|(pair, _)| !pair.held_out);
-        learnt.flat_map(|(_, states)| states.to_vec()).collect()
-    };
-    pairs.iter().zip(states).map(of_source).collect()
+/// The pairs of each source's prompts, by their place in it.
+fn kept(sources: &[Vec<Vec<Pair>>], keep: impl Fn(usize) -> bool) -> Vec<Vec<&Pair>> {
+    let mut kept = Vec::new();
+    for source in sources {
+        let prompts = source.iter().enumerate().filter(|(index, _)| keep(*index));
+        kept.push(prompts.flat_map(|(_, pairs)| pairs).collect());
+    }
+    kept
 }
 
-/// What makes each half one long in the mean.
-fn halves(states: &[Vec<Vec<f64>>]) -> [f64; 2] {
-    let (mut sums, mut count) = ([0.0; 2], 0);
-    for state in states.iter().flatten() {
-        let (last, mean) = state.split_at(state.len() / 2);
+/// The prompts of a source's pairs that ask for the same.
+fn asking_the_same<'a>(source: &'a [&'a Pair]) -> impl Iterator<Item = &'a Vec<f64>> {
+    let same = source.iter().filter(|pair| pair.asks_the_same);
+    same.flat_map(|pair| &pair.features)
+}
+
+/// What makes each half one long in the mean, for each coordinate.
+fn scale(sources: &[Vec<&Pair>]) -> Vec<f64> {
+    let (mut sums, mut count, mut wide) = ([0.0; 2], 0, 0);
+    for feature in sources.iter().flat_map(|source| asking_the_same(source)) {
+        let (last, mean) = feature.split_at(feature.len() / 2);
         sums[0] += length(last);
         sums[1] += length(mean);
-        count += 1;
+        (count, wide) = (count + 1, feature.len());
     }
-    sums.map(|sum| f64::from(count) / sum.max(f64::MIN_POSITIVE))
-}
-
-fn scale(state: &mut [f64], [last, mean]: [f64; 2]) {
-    let half = state.len() / 2;
-    for (i, x) in state.iter_mut().enumerate() {
-        *x *= if i < half { last } else { mean };
-    }
+    let halves = sums.map(|sum| f64::from(count) / sum.max(f64::MIN_POSITIVE));
+    (0..wide)
+        .map(|i| halves[usize::from(i >= wide / 2)])
+        .collect()
 }
 
 /// Mean of the sources' means.
-fn mean(states: &[Vec<Vec<f64>>]) -> Vec<f64> {
-    let mut mean = vec![0.0; states[0][0].len()];
-    for source in states {
-        for state in source {
-            for (sum, x) in mean.iter_mut().zip(state) {
-                *sum += x / (source.len() * states.len()) as f64;
+fn mean(sources: &[Vec<&Pair>]) -> Vec<f64> {
+    let mut mean = vec![0.0; sources[0][0].features[0].len()];
+    for source in sources {
+        let count = asking_the_same(source).count() * sources.len();
+        for feature in asking_the_same(source) {
+            for (sum, x) in mean.iter_mut().zip(feature) {
+                *sum += x / count as f64;
             }
         }
     }
     mean
 }
 
-/// Covariance of what the two of a pair differ in, and of all, each `[2 * hidden, 2 * hidden]`.
-fn scatter(model: &Model, states: &[Vec<Vec<f64>>], mean: &[f64]) -> (Tensor<2>, Tensor<2>) {
+/// Covariances of what two prompts differ in that ask for the same, and that ask for something else about one subject,
+/// each `[2 * hidden, 2 * hidden]`. A source that has fewer of the latter than coordinates has the covariance of all
+/// its prompts in their place.
+fn scatter(
+    model: &Model,
+    sources: &[Vec<&Pair>],
+    mean: &[f64],
+    scale: &[f64],
+) -> (Tensor<2>, Tensor<2>) {
     let wide = mean.len();
-    let covariance = |rows: Vec<f32>| {
+    let covariance = |rows: Vec<f64>| {
         let count = rows.len() / wide;
-        let rows = TensorData::new(rows, [count, wide]);
+        let scaled = rows
+            .iter()
+            .enumerate()
+            .map(|(i, x)| (x * scale[i % wide]) as f32);
+        let rows = TensorData::new(scaled.collect::<Vec<f32>>(), [count, wide]);
         let rows = Tensor::<2>::from_data(rows, model.device());
         rows.clone().transpose().matmul(rows) / count as f64
     };
-    let of_source = |source: &Vec<Vec<f64>>| {
-        let differ = source
-            .chunks_exact(2)
-            .flat_map(|pair| pair[0].iter().zip(&pair[1]).map(|(a, b)| (a - b) as f32));
-        let centred = source
-            .iter()
-            .flat_map(|state| state.iter().zip(mean).map(|(x, m)| (x - m) as f32));
-        (covariance(differ.collect()), covariance(centred.collect()))
+    let of_source = |source: &Vec<&Pair>| {
+        let differ = |asks_the_same: bool| {
+            let pairs = source
+                .iter()
+                .filter(|pair| pair.asks_the_same == asks_the_same);
+            pairs
+                .flat_map(|pair| pair.difference())
+                .collect::<Vec<f64>>()
+        };
+        let else_of_subject = differ(false);
+        let apart = covariance(differ(true));
+        if else_of_subject.len() >= wide * wide {
+            // What two differ in varies twice as much as one.
+            return (apart, covariance(else_of_subject) / 2.0);
+        }
+        let centred = asking_the_same(source)
+            .flat_map(|feature| feature.iter().zip(mean).map(|(x, m)| x - m));
+        (apart, covariance(centred.collect()))
     };
-    let mut sources = states.iter().map(of_source);
+    let mut sources = sources.iter().map(of_source);
     let zeros = Tensor::zeros([wide, wide], model.device());
     let first = sources.next().unwrap_or((zeros.clone(), zeros));
     sources.fold(first, |(a, b), (c, d)| (a + c, b + d))
 }
 
-/// The directions in which `all` varies most for how little `apart` does, as rows.
-fn discriminant(apart: &Tensor<2>, all: &Tensor<2>) -> Vec<Vec<f64>> {
+/// The directions in which `otherwise` varies most for how little `apart` does, as rows.
+fn discriminant(apart: &Tensor<2>, otherwise: &Tensor<2>) -> Vec<Vec<f64>> {
     let [wide, _] = apart.dims();
     let values: Vec<f64> = apart.to_data().iter::<f32>().map(f64::from).collect();
     let mut apart: Vec<Vec<f64>> = values.chunks(wide).map(<[f64]>::to_vec).collect();
@@ -280,7 +311,7 @@ fn discriminant(apart: &Tensor<2>, all: &Tensor<2>) -> Vec<Vec<f64>> {
     let back = |columns: &[Vec<f64>]| transposed(&solve_upper(&lower, transposed(columns)));
     let mut basis = orthonormal(start(wide, Relation::WIDTH.min(wide)));
     for _ in 0..PASSES {
-        let image = times(all, &back(&basis));
+        let image = times(otherwise, &back(&basis));
         basis = orthonormal(transposed(&solve_lower(&lower, transposed(&image))));
     }
     back(&basis)
@@ -315,11 +346,11 @@ mod tests {
         let rows = discriminant(&diagonal([10.0, 1.0, 1.0]), &diagonal([10.0, 1.0, 100.0]));
         // The first direction has the most of what others differ in for what pairs do.
         assert!(rows[0][2].powi(2) > 0.99 * length(&rows[0]).powi(2));
-        // Together they are as long in a coordinate as pairs are alike in it; the ridge is a tenth of that.
+        // Together they are as long in a coordinate as pairs are alike in it, but for the ridge.
         for (i, apart) in [10.0, 1.0, 1.0].into_iter().enumerate() {
             let strength = rows.iter().map(|row| row[i] * row[i]).sum::<f64>();
             assert!(
-                (strength - 1.0 / (apart * 1.1)).abs() < 1e-3,
+                (strength - 1.0 / (apart * (1.0 + RIDGE))).abs() < 1e-3,
                 "{i}: {strength}"
             );
         }

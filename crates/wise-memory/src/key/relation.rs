@@ -46,10 +46,10 @@ fn without_subject(tokens: usize, of_subject: &[bool]) -> Vec<usize> {
 
 /// Reads what prompts ask for.
 ///
-/// A linear map, learnt from pairs of prompts that ask for the same in other words or about another subject. It takes
-/// a prompt's hidden states, the last token's beside the mean of those that are not its subject's, to the directions in
-/// which prompts differ most for how little such pairs do (Fisher's linear discriminant, with pairs in the place of
-/// classes).
+/// A linear map, learnt from pairs of prompts that ask for the same, in other words or about another subject, and of
+/// prompts that ask for something else about the same subject. It takes a prompt's hidden states, the last token's beside
+/// the mean of those that are not its subject's, to the directions in which the latter differ most for how little the
+/// former do (Fisher's linear discriminant, with pairs in the place of classes).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RelationReader {
     /// Layer whose hidden states it takes, counted from 0.
