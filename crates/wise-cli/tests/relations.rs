@@ -85,7 +85,7 @@ fn the_fit_is_chosen_on_held_out_prompts_and_counts_unless_the_user_names_one() 
         "{held_out}"
     );
     let fit = learnt["relation_fit"].as_f64().unwrap();
-    assert!((0.0..0.9).contains(&fit), "{fit}");
+    assert!((0.3..0.9).contains(&fit), "{fit}");
 
     let fit_of = |patch: &str| {
         let patch = Patch::load(&bench.path(patch)).unwrap();
