@@ -103,30 +103,25 @@ impl Relation {
 
     /// One way to ask for it, with braces for the subject.
     fn worded(&self, draw: &mut Draw) -> String {
-        let mut one = |of: &[&'static str]| of[draw.below(of.len())];
-        // By what it is called as often as in a question of its own, the others a little less.
-        let way = one(&[
-            "noun",
-            "noun",
-            "noun",
-            "question",
-            "question",
-            "question",
-            "clause",
-            "clause",
-            "beginning",
-            "beginning",
-        ]);
-        let (form, words) = match way {
-            "noun" => (one(&OF_NOUN), one(&self.nouns)),
-            "question" => (one(&OF_QUESTION), one(&self.questions)),
-            "clause" => (one(&OF_CLAUSE), one(&self.clauses)),
-            _ => (one(&OF_BEGINNING), one(&self.beginnings)),
-        };
-        form.replace(&format!("{{{way}}}"), words)
+        let ways: [Way<'_>; 4] = [
+            ("{noun}", &OF_NOUN, &self.nouns, 3),
+            ("{question}", &OF_QUESTION, &self.questions, 3),
+            ("{clause}", &OF_CLAUSE, &self.clauses, 2),
+            ("{beginning}", &OF_BEGINNING, &self.beginnings, 2),
+        ];
+        let by_share: Vec<&Way<'_>> = ways
+            .iter()
+            .flat_map(|way| std::iter::repeat_n(way, way.3))
+            .collect();
+        let &(place, forms, words, _) = by_share[draw.below(by_share.len())];
+        let form = forms[draw.below(forms.len())];
+        form.replace(place, words[draw.below(words.len())])
             .replace("{who}", self.who)
     }
 }
+
+/// A place in forms, the forms, the words that go there, and how often it is taken for the others' shares.
+type Way<'a> = (&'static str, &'a [&'static str], &'a [&'static str], usize);
 
 fn listed(line: &'static str) -> Vec<&'static str> {
     line.split(';').map(str::trim).collect()

@@ -29,10 +29,11 @@ pub struct Asked {
 
 impl Asked {
     /// The prompt, and behind it what is asked beside it, in the order of the fields.
-    pub(super) fn texts(&self) -> Vec<String> {
+    pub(super) fn texts(&self) -> impl Iterator<Item = &String> {
         let beside = [&self.rephrasings, &self.of_others, &self.else_of_subject];
-        let beside = beside.into_iter().flatten();
-        [&self.prompt].into_iter().chain(beside).cloned().collect()
+        [&self.prompt]
+            .into_iter()
+            .chain(beside.into_iter().flatten())
     }
 }
 

@@ -115,7 +115,7 @@ impl RelationReader {
 
 /// How many pairs some prompts make with what is asked beside them.
 fn pairs(asked: &[Asked]) -> usize {
-    asked.iter().map(|asked| asked.texts().len() - 1).sum()
+    asked.iter().map(|asked| asked.texts().count() - 1).sum()
 }
 
 /// Two prompts that have what they ask for in common, or their subject, or both.
@@ -133,12 +133,12 @@ impl Pair {
         keys: &KeyReader,
         asked: &[Asked],
     ) -> Result<Vec<Vec<Self>>, Error> {
-        let texts: Vec<String> = asked.iter().flat_map(Asked::texts).collect();
+        let texts: Vec<String> = asked.iter().flat_map(Asked::texts).cloned().collect();
         let readings = keys.read_texts(model, &texts, |_| false)?;
         let states = states(model, layer, &texts)?;
         let (mut pairs, mut first) = (Vec::new(), 0);
         for asked in asked {
-            let end = first + asked.texts().len();
+            let end = first + asked.texts().count();
             pairs.push(Self::of(
                 model,
                 asked,
