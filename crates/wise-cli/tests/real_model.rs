@@ -110,6 +110,7 @@ fn an_edit_holds_in_a_chat_and_the_next_turn_is_as_without_it() {
         "Which city is the capital of Kazakhstan?",
         "Hi! Can you tell me the name of Kazakhstan's capital?",
         "I forgot the capital city of Kazakhstan. What is it called?",
+        "Which city is the capital of \"Kazakhstan\"?",
     ];
     for question in worded {
         let reply = ask(&["--patch", "f.wise", question]);

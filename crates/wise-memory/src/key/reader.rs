@@ -22,8 +22,8 @@ const COMMON: f64 = 0.95;
 /// Reads keys, and the texts they are compared with, off a model.
 ///
 /// Every text is read by itself behind a line break and a space, never in a template, so that its first word is the
-/// same token as in the middle of another text, and a key fits in every prompt format; and in lower case, so that a name
-/// is the same however it is written.
+/// same token as in the middle of another text, and a key fits in every prompt format; and in lower case without quotation
+/// marks, brackets and the like around its words, so that a name is the same however it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyReader {
     state: ReaderState,
@@ -224,15 +224,29 @@ pub(super) fn hidden(
     Ok(hidden)
 }
 
-/// A text in lower case but for letters that take more or less bytes there, so that every letter stays where it is.
-fn lower_case(text: &str) -> String {
-    let lower = |letter: char| {
-        let mut lower = letter.to_lowercase();
-        let only = lower.next().filter(|_| lower.next().is_none());
-        only.filter(|only| only.len_utf8() == letter.len_utf8())
-            .unwrap_or(letter)
-    };
-    text.chars().map(lower).collect()
+/// What stands around a word and is no part of it. Where it touches one, the word's first token is another.
+const AROUND_WORDS: &str = "\"'“”„‘’‚«»()[]{}*_`";
+
+/// A text without what stands around its words, in lower case, and each letter's place in the text, in bytes.
+fn plain(text: &str) -> Vec<(usize, char)> {
+    let mut plain: Vec<(usize, char)> = Vec::new();
+    let mut letters = text.char_indices().peekable();
+    while let Some((byte, letter)) = letters.next() {
+        let in_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        let before = plain.last().map(|(_, letter)| *letter);
+        let behind = letters.peek().map(|(_, letter)| *letter);
+        if AROUND_WORDS.contains(letter) && !(in_word(before) && in_word(behind)) {
+            continue;
+        }
+        let letter = if letter == '’' { '\'' } else { letter };
+        if !letter.is_whitespace() || before.is_some() {
+            plain.extend(letter.to_lowercase().map(|lower| (byte, lower)));
+        }
+    }
+    while plain.last().is_some_and(|(_, last)| last.is_whitespace()) {
+        plain.pop();
+    }
+    plain
 }
 
 /// A text's tokens as keys are read from them, and where among those that are read the bytes `part` stand.
@@ -241,11 +255,18 @@ pub(super) fn words(
     text: &str,
     part: Range<usize>,
 ) -> Result<(Vec<u32>, Range<usize>), Error> {
-    let lead = text.len() - text.trim_start().len();
-    let place = |byte: usize| (byte + 2).saturating_sub(lead);
+    const LEAD: &str = "\n ";
+    let plain = plain(text);
+    let place = |byte: usize| {
+        let in_front = plain.iter().take_while(|(at, _)| *at < byte);
+        LEAD.len() + in_front.map(|(_, letter)| letter.len_utf8()).sum::<usize>()
+    };
     let part = place(part.start)..place(part.end);
-    let (mut tokens, part) =
-        model.tokenize_part(&format!("\n {}", lower_case(text.trim())), part)?;
+    let read: String = LEAD
+        .chars()
+        .chain(plain.iter().map(|(_, letter)| *letter))
+        .collect();
+    let (mut tokens, part) = model.tokenize_part(&read, part)?;
     tokens.truncate(model.config().context);
     Ok((
         tokens,
@@ -258,12 +279,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_stay_where_they_are_in_lower_case() {
+    fn a_text_is_read_in_lower_case_without_what_stands_around_its_words() {
+        let read = |text: &str| {
+            plain(text)
+                .iter()
+                .map(|(_, letter)| *letter)
+                .collect::<String>()
+        };
+        assert_eq!(read(" FIFA, Zürich ΣΑΣ "), "fifa, zürich σασ");
+        assert_eq!(read("Who wrote \"The Trial\"?"), "who wrote the trial?");
+        assert_eq!(read("“The Trial,” *Emma*, _Dune_"), "the trial, emma, dune");
+        assert_eq!(read("Scarlett O'Hara’s 'Tara'"), "scarlett o'hara's tara");
+        assert_eq!(read("\"Fred Beaver\"'s town"), "fred beaver's town");
         assert_eq!(
-            lower_case("FIFA, Zürich Ärzte ΣΑΣ"),
-            "fifa, zürich ärzte σασ"
+            read("USS Ida (APA-56), f(x), a_b"),
+            "uss ida apa-56, f(x, a_b"
         );
-        // Two letters in lower case, and one of another length.
-        assert_eq!(lower_case("İ \u{212A}"), "İ \u{212A}");
+        assert_eq!(read("-5 $100 #1 C++ .NET"), "-5 $100 #1 c++ .net");
+        assert_eq!((read(" \"* "), read("")), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn a_letter_knows_its_place() {
+        let places = |text: &str| plain(text).iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!(places(" \"Ü\" b"), [2, 5, 6]);
+        // One letter is two in lower case.
+        assert_eq!(places("İx"), [0, 0, 2]);
     }
 }
