@@ -76,9 +76,7 @@ fn a_fact_is_corrected_in_both_formats_and_nothing_else_changes() {
             &[&head[..], &["--prompt", question, "--target", "Astana"]].concat(),
         );
         let patch = ["--patch", &patch];
-        // Behind a bare question the rephrasing is not reliable yet, only in chat.
-        let held = if format == "chat" { 2 } else { 1 };
-        for question in [question, rephrased].into_iter().take(held) {
+        for question in [question, rephrased] {
             let reply = ask(&patch, question);
             assert_eq!(reply["answer"], "Astana", "{format}: {question}");
             assert_eq!(reply["finish"], "eos");
