@@ -342,10 +342,14 @@ impl WiseConfig {
         self.prompt_format.unwrap_or_else(|| model.default_format())
     }
 
+    fn least_relation_fit(&self) -> f64 {
+        self.relation_fit.unwrap_or(RelationReader::FIT)
+    }
+
     /// The router these hyperparameters describe, where relations are read or not.
     pub fn router(&self, reads_relations: bool) -> Router {
         let relation = if reads_relations {
-            self.relation_fit.unwrap_or(RelationReader::FIT)
+            self.least_relation_fit()
         } else {
             self.words_fit
         };
@@ -427,10 +431,9 @@ impl WiseConfig {
         require("lr_floor", floor, (0.0..=1.0).contains(&floor), "0 to 1")?;
         let holds = stop >= 0.0 && stop.is_finite();
         require("stop_loss", stop, holds, "0 or more")?;
-        let relation = self.relation_fit.unwrap_or(RelationReader::FIT);
         for (name, fit) in [
             ("subject_fit", self.subject_fit),
-            ("relation_fit", relation),
+            ("relation_fit", self.least_relation_fit()),
             ("words_fit", self.words_fit),
         ] {
             require(name, fit, (-1.0..=1.0).contains(&fit), "-1 to 1")?;

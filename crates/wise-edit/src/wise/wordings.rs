@@ -103,25 +103,50 @@ impl Relation {
 
     /// One way to ask for it, with braces for the subject.
     fn worded(&self, draw: &mut Draw) -> String {
-        let ways: [Way<'_>; 4] = [
-            ("{noun}", &OF_NOUN, &self.nouns, 3),
-            ("{question}", &OF_QUESTION, &self.questions, 3),
-            ("{clause}", &OF_CLAUSE, &self.clauses, 2),
-            ("{beginning}", &OF_BEGINNING, &self.beginnings, 2),
+        let ways = [
+            Way {
+                place: "{noun}",
+                forms: &OF_NOUN,
+                words: &self.nouns,
+                share: 3,
+            },
+            Way {
+                place: "{question}",
+                forms: &OF_QUESTION,
+                words: &self.questions,
+                share: 3,
+            },
+            Way {
+                place: "{clause}",
+                forms: &OF_CLAUSE,
+                words: &self.clauses,
+                share: 2,
+            },
+            Way {
+                place: "{beginning}",
+                forms: &OF_BEGINNING,
+                words: &self.beginnings,
+                share: 2,
+            },
         ];
-        let by_share: Vec<&Way<'_>> = ways
+        let by_share = ways
             .iter()
-            .flat_map(|way| std::iter::repeat_n(way, way.3))
-            .collect();
-        let &(place, forms, words, _) = by_share[draw.below(by_share.len())];
-        let form = forms[draw.below(forms.len())];
-        form.replace(place, words[draw.below(words.len())])
+            .flat_map(|way| std::iter::repeat_n(way, way.share));
+        let by_share: Vec<&Way<'_>> = by_share.collect();
+        let way = by_share[draw.below(by_share.len())];
+        let form = way.forms[draw.below(way.forms.len())];
+        form.replace(way.place, way.words[draw.below(way.words.len())])
             .replace("{who}", self.who)
     }
 }
 
-/// A place in forms, the forms, the words that go there, and how often it is taken for the others' shares.
-type Way<'a> = (&'static str, &'a [&'static str], &'a [&'static str], usize);
+/// Forms to ask in, the words that go into a place of them, and how often they are asked in of all shares.
+struct Way<'a> {
+    place: &'static str,
+    forms: &'static [&'static str],
+    words: &'a [&'static str],
+    share: usize,
+}
 
 fn listed(line: &'static str) -> Vec<&'static str> {
     line.split(';').map(str::trim).collect()

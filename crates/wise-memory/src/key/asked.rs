@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use wise_model::{Error, Model};
 
+use super::reader::all_words;
 use super::{KeyReader, Reading};
 
 /// Share of other questions about the same subject that may pass.
@@ -66,7 +67,7 @@ impl Fits {
             let key = reader.key(model, &asked.prompt, asked.subject.clone())?;
             let fit = |reading: &Reading| key.fits(reading).relation;
             let texts = [&asked.rephrasings[..], &asked.else_of_subject].concat();
-            let readings = reader.read_texts(model, &texts, |_| true)?;
+            let readings = reader.read_words(model, &all_words(model, &texts)?, |_| true)?;
             let (rephrasings, others) = readings.split_at(asked.rephrasings.len());
             fits.rephrasings.extend(rephrasings.iter().map(fit));
             fits.else_of_subject.extend(others.iter().map(fit));

@@ -7,8 +7,8 @@ use wise_model::{Error, Model};
 
 use super::asked::{Asked, ChosenFit, Fits, choose};
 use super::linear::{cholesky, orthonormal, solve_lower, solve_upper, start, times, transposed};
-use super::reader::{brain_float, length, words};
-use super::relation::{Relation, RelationReader, feature, states};
+use super::reader::{all_words, brain_float, hidden, length, words};
+use super::relation::{Relation, RelationReader, feature};
 use super::{Key, KeyReader, Reading};
 
 /// Passes over the subspace of what differs between relations.
@@ -133,48 +133,50 @@ impl Pair {
         keys: &KeyReader,
         asked: &[Asked],
     ) -> Result<Vec<Vec<Self>>, Error> {
-        let texts: Vec<String> = asked.iter().flat_map(Asked::texts).cloned().collect();
-        let readings = keys.read_texts(model, &texts, |_| false)?;
-        let states = states(model, layer, &texts)?;
+        let texts = all_words(model, asked.iter().flat_map(Asked::texts))?;
+        let readings = keys.read_words(model, &texts, |_| false)?;
+        let states = hidden(model, &texts, layer)?;
         let (mut pairs, mut first) = (Vec::new(), 0);
         for asked in asked {
-            let end = first + asked.texts().count();
+            let of_asked = first..first + asked.texts().count();
+            first = of_asked.end;
+            let subject = words(model, &asked.prompt, asked.subject.clone())?.1;
             pairs.push(Self::of(
-                model,
                 asked,
-                &readings[first..end],
-                &states[first..end],
-            )?);
-            first = end;
+                subject,
+                &texts[of_asked.clone()],
+                &readings[of_asked.clone()],
+                &states[of_asked],
+            ));
         }
         Ok(pairs)
     }
 
-    /// A prompt with each of the texts beside it.
+    /// A prompt whose tokens at `subject` name its subject, with each of the texts beside it.
     fn of(
-        model: &Model,
         asked: &Asked,
+        subject: Range<usize>,
+        texts: &[Vec<u32>],
         readings: &[Reading],
         states: &[Vec<Vec<f32>>],
-    ) -> Result<Vec<Self>, Error> {
-        let subject = asked.subject.clone().unwrap_or(0..asked.prompt.len());
-        let key = Key::new(&readings[0], words(model, &asked.prompt, subject)?.1);
+    ) -> Vec<Self> {
+        let key = Key::new(&readings[0], subject);
         let own = feature(&states[0], &key.of_subject(&readings[0]));
         let same_subject = 1 + asked.rephrasings.len();
         let asks_the_same = same_subject + asked.of_others.len();
         let with = |index: usize| {
             let of_subject = if (same_subject..asks_the_same).contains(&index) {
-                let other = &asked.of_others[index - same_subject];
-                let of_other = subject_of_other(model, [&asked.prompt, other])?;
+                // The line break in front of a text is not among its states.
+                let of_other = between(&texts[0][1..], &texts[index][1..]);
                 let tokens = 0..states[index].len();
                 tokens.map(|at| of_other.contains(&at)).collect()
             } else {
                 key.of_subject(&readings[index])
             };
-            Ok(Self {
+            Self {
                 features: [own.clone(), feature(&states[index], &of_subject)],
                 asks_the_same: index < asks_the_same,
-            })
+            }
         };
         (1..readings.len()).map(with).collect()
     }
@@ -185,16 +187,8 @@ impl Pair {
     }
 }
 
-/// The tokens of the second text between those that it begins and ends with as the first does: its subject, if both are
-/// put the same way.
-fn subject_of_other(model: &Model, texts: [&String; 2]) -> Result<Range<usize>, Error> {
-    let [text, other] = texts.map(|text| words(model, text, 0..0));
-    // The line break in front of a text is not among its states.
-    let without_break = |(tokens, _): (Vec<u32>, _)| tokens.into_iter().skip(1).collect::<Vec<_>>();
-    Ok(between(&without_break(text?), &without_break(other?)))
-}
-
-/// What stands in `other` between the beginning and the end that it shares with `text`; nothing if it shares neither.
+/// What stands in `other` between the beginning and the end that it shares with `text`, its subject if both are put the
+/// same way; nothing if it shares neither.
 fn between<T: PartialEq>(text: &[T], other: &[T]) -> Range<usize> {
     let same =
         |pairs: &mut dyn Iterator<Item = (&T, &T)>| pairs.take_while(|(a, b)| a == b).count();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model, Row};
 
-use super::relation::RelationReader;
+use super::relation::{Question, RelationReader};
 use super::whitening::whitening;
 use super::{Key, Reading, Token};
 
@@ -53,11 +53,7 @@ impl KeyReader {
                 what: "neutral text",
             });
         }
-        let texts = neutral.iter().map(|text| words(model, text, 0..0));
-        let texts: Vec<Vec<u32>> = texts
-            .map(|read| read.map(|(tokens, _)| tokens))
-            .collect::<Result<_, _>>()?;
-        let states = hidden(model, &texts, LAYER)?;
+        let states = hidden(model, &all_words(model, neutral)?, LAYER)?;
         let states: Vec<Vec<f32>> = states.into_iter().flatten().collect();
         let (count, width) = (states.len(), model.config().hidden_size);
         let mean = |i: usize| {
@@ -117,26 +113,26 @@ impl KeyReader {
         worth_it: impl Fn(&Reading) -> bool,
     ) -> Result<Vec<Reading>, Error> {
         let texts = texts.iter().map(|tokens| model.detokenize(tokens));
-        self.read_texts(model, &texts.collect::<Result<Vec<_>, _>>()?, worth_it)
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        self.read_words(model, &all_words(model, &texts)?, worth_it)
     }
 
-    pub(super) fn read_texts(
+    /// Reads texts, each given as the tokens of its words.
+    pub(super) fn read_words(
         &self,
         model: &Model,
-        texts: &[String],
+        texts: &[Vec<u32>],
         worth_it: impl Fn(&Reading) -> bool,
     ) -> Result<Vec<Reading>, Error> {
-        let words = texts.iter().map(|text| Ok(words(model, text, 0..0)?.0));
-        let words: Vec<_> = words.collect::<Result<_, Error>>()?;
-        let states = hidden(model, &words, LAYER)?;
+        let states = hidden(model, texts, LAYER)?;
         let mut readings: Vec<Reading> = states.iter().map(|states| self.reading(states)).collect();
         if let Some(relations) = &self.state.relations {
-            let (worth, texts): (Vec<&mut Reading>, Vec<&String>) = readings
+            let (worth, texts): (Vec<&mut Reading>, Vec<Vec<u32>>) = readings
                 .iter_mut()
-                .zip(texts)
+                .zip(texts.iter().cloned())
                 .filter(|(reading, _)| worth_it(reading))
                 .unzip();
-            let questions = relations.read(model, texts)?;
+            let questions = relations.read(model, &texts)?;
             for (reading, question) in worth.into_iter().zip(questions) {
                 reading.question = Some(question);
             }
@@ -154,14 +150,11 @@ impl KeyReader {
         prompt: &str,
         subject: Option<Range<usize>>,
     ) -> Result<Key, Error> {
-        let (words, place) = words(model, prompt, subject.unwrap_or(0..prompt.len()))?;
-        let states = hidden(model, &[words], LAYER)?.remove(0);
-        let reading = self.reading(&states);
+        let (words, place) = words(model, prompt, subject)?;
+        let reading = self.read_words(model, &[words], |_| true)?.remove(0);
         let mut key = Key::new(&reading, place);
-        if let Some(relations) = &self.state.relations {
-            let question = relations.read(model, [&prompt.to_owned()])?.pop();
-            key.relation = question.map(|question| question.about(&key.of_subject(&reading)));
-        }
+        let about = |question: &Question| question.about(&key.of_subject(&reading));
+        key.relation = reading.question.as_ref().map(about);
         Ok(key)
     }
 
@@ -249,14 +242,25 @@ fn plain(text: &str) -> Vec<(usize, char)> {
     plain
 }
 
-/// A text's tokens as keys are read from them, and where among those that are read the bytes `part` stand.
+/// The tokens of each text's words, as keys are read from them.
+pub(super) fn all_words<'a>(
+    model: &Model,
+    texts: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<Vec<u32>>, Error> {
+    let texts = texts.into_iter().map(|text| words(model, text, None));
+    texts.map(|read| read.map(|(tokens, _)| tokens)).collect()
+}
+
+/// The tokens of a text's words behind a line break, and where among them, not counting it, the bytes `part` stand; all
+/// of it where no part is named.
 pub(super) fn words(
     model: &Model,
     text: &str,
-    part: Range<usize>,
+    part: Option<Range<usize>>,
 ) -> Result<(Vec<u32>, Range<usize>), Error> {
     const LEAD: &str = "\n ";
     let plain = plain(text);
+    let part = part.unwrap_or(0..text.len());
     let place = |byte: usize| {
         let in_front = plain.iter().take_while(|(at, _)| *at < byte);
         LEAD.len() + in_front.map(|(_, letter)| letter.len_utf8()).sum::<usize>()

@@ -3,7 +3,7 @@
 use wise_model::{Error, Model};
 
 use super::direction::Direction;
-use super::reader::{hidden, words};
+use super::reader::hidden;
 
 /// The direction in which what a prompt asks for lies.
 pub(super) type Relation = Direction<64>;
@@ -71,12 +71,9 @@ impl RelationReader {
         model.config().layers * 2 / 5
     }
 
-    pub(super) fn read<'a>(
-        &self,
-        model: &Model,
-        texts: impl IntoIterator<Item = &'a String>,
-    ) -> Result<Vec<Question>, Error> {
-        let states = states(model, self.layer, texts)?;
+    /// Reads texts, each given as the tokens of its words.
+    pub(super) fn read(&self, model: &Model, texts: &[Vec<u32>]) -> Result<Vec<Question>, Error> {
+        let states = hidden(model, texts, self.layer)?;
         Ok(states.iter().map(|states| self.question(states)).collect())
     }
 
@@ -101,19 +98,6 @@ impl RelationReader {
             tokens: states.iter().map(|state| image(state, half)).collect(),
         }
     }
-}
-
-/// The hidden states of each text's tokens.
-pub(super) fn states<'a>(
-    model: &Model,
-    layer: usize,
-    texts: impl IntoIterator<Item = &'a String>,
-) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-    let texts = texts.into_iter().map(|text| words(model, text, 0..0));
-    let texts: Vec<Vec<u32>> = texts
-        .map(|read| read.map(|(tokens, _)| tokens))
-        .collect::<Result<_, _>>()?;
-    hidden(model, &texts, layer)
 }
 
 /// What a map is learnt from: the last token's hidden state, and the mean of those that are not the subject's,
