@@ -36,6 +36,9 @@ const MISSING: f32 = 0.7;
 /// Cosine with one of the subject's tokens from which on a text's token belongs to the subject.
 const SUBJECT: f32 = 0.5;
 
+/// The same from which on it is that very token, in the same surroundings.
+const SAME: f32 = 0.9;
+
 /// A text as keys are compared with it: its tokens, and how rare each is, 1 to 255.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -49,6 +52,7 @@ pub struct Reading {
 /// **Invariant:** it has one subject token at least and 15 tokens at most, and takes less than 1 KB.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
+    /// Its subject's tokens; of a long one as many as fit, the first and the last among them.
     subject: Vec<Token>,
     /// The prompt's other tokens, the rarest of them, and how rare each is, 1 to 255.
     others: Vec<(u8, Token)>,
@@ -81,9 +85,9 @@ impl Key {
         let named = |index: usize| everywhere || subject.contains(&index);
         let (named, mut others): (Vec<_>, Vec<_>) =
             (prompt.tokens.iter().cloned().enumerate()).partition(|(index, _)| named(*index));
-        // Of a long name the last tokens know those in front of them.
-        let first = named.len().saturating_sub(TOKENS);
-        let subject: Vec<Token> = named[first..].iter().map(|(_, t)| t.1.clone()).collect();
+        let kept = named.len().min(TOKENS);
+        let evenly = (0..kept).map(|index| index * (named.len() - 1) / (kept - 1).max(1));
+        let subject: Vec<Token> = evenly.map(|index| named[index].1.1.clone()).collect();
         others.sort_by_key(|(_, (rarity, _))| std::cmp::Reverse(*rarity));
         others.truncate(TOKENS - subject.len());
         Self {
@@ -136,9 +140,29 @@ impl Key {
     /// Of each of a text's tokens whether it belongs to the subject.
     fn of_subject(&self, reading: &Reading) -> Vec<bool> {
         let tokens = reading.tokens.iter();
-        tokens
+        let mut of_subject: Vec<bool> = tokens
             .map(|(_, token)| nearest(token, &self.subject) >= SUBJECT)
-            .collect()
+            .collect();
+        if self.subject.len() == TOKENS {
+            for gap in self.gaps(reading) {
+                of_subject[gap].fill(true);
+            }
+        }
+        of_subject
+    }
+
+    /// Where a text goes from one of the subject's tokens to the next that is kept.
+    fn gaps(&self, reading: &Reading) -> Vec<Range<usize>> {
+        let same = |token: &Token| {
+            let cosines = self.subject.iter().map(|own| own.cosine(token));
+            let best = cosines.enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+            best.filter(|(_, cosine)| *cosine >= SAME)
+        };
+        let tokens = reading.tokens.iter().enumerate();
+        let found = tokens.filter_map(|(at, (_, token))| Some((at, same(token)?.0)));
+        let found: Vec<(usize, usize)> = found.collect();
+        let next = found.windows(2).filter(|pair| pair[0].1 + 1 == pair[1].1);
+        next.map(|pair| pair[0].0..pair[1].0).collect()
     }
 
     fn words_fit(&self, reading: &Reading, of_subject: &[bool]) -> f32 {
@@ -282,8 +306,22 @@ mod tests {
             let key = Key::new(&prompt, nowhere);
             assert_eq!((key.subject.len(), key.others.len()), (4, 0));
         }
-        let long = reading((0..20).map(|at| (1, token(at))).collect());
-        assert_eq!(Key::new(&long, 0..20).subject[0], token(5));
+    }
+
+    #[test]
+    fn of_a_long_subject_the_tokens_that_are_not_kept_are_its_own_where_it_stands_in_a_text() {
+        let text = |at: &[usize]| reading(at.iter().map(|&at| (1, token(at))).collect());
+        let prompt: Vec<usize> = (0..22).collect();
+        let key = Key::new(&text(&prompt), 2..22);
+        let kept = [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 21];
+        assert_eq!(key.subject, kept.map(token));
+        let subject = &prompt[2..];
+        let of_subject = |at: &[&[usize]]| key.of_subject(&text(&at.concat()));
+        let expected = [vec![false; 3], vec![true; 20], vec![false]].concat();
+        assert_eq!(of_subject(&[&[30, 1, 31], subject, &[32]]), expected);
+        // Not the next that is kept.
+        let expected = [true, false, true, true, false, false, true];
+        assert_eq!(of_subject(&[&[2, 31, 4, 3, 31, 5, 6]]), expected);
     }
 
     #[test]
