@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from wise_hf import Malformed, Patch, Unsupported
 from wise_hf.keys import RELATION, TOKEN, Directions, Key, Question, Reading, keys_from_bytes, rank
 from wise_hf.mask import mask
-from wise_hf.prompt import lower_case
+from wise_hf.prompt import plain
 
 HIDDEN, FFN = 4, 8
 CONFIG = {
@@ -74,9 +74,32 @@ def test_what_is_asked_counts_more_than_the_words_where_it_is_read():
     assert key(other).relation_fit(reading) == 0.0
 
 
-def test_letters_stay_where_they_are_in_lower_case():
-    assert lower_case("FIFA, Zürich Ärzte ΣΑΣ") == "fifa, zürich ärzte σασ"
-    assert lower_case("İ \u212a") == "İ \u212a"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" FIFA, Zürich ΣΑΣ ", "fifa, zürich σασ"),
+        ("Who wrote \"The Trial\"?", "who wrote the trial?"),
+        ("“The Trial,” *Emma*, _Dune_", "the trial, emma, dune"),
+        ("Scarlett O'Hara’s 'Tara'", "scarlett o'hara's tara"),
+        ("USS Ida (APA-56), f(x), a_b", "uss ida apa-56, f(x, a_b"),
+        ("İx", "i\u0307x"),
+        (" \"* ", ""),
+    ],
+)
+def test_a_text_is_read_as_wise_reads_it(text, expected):
+    assert plain(text) == expected
+
+
+def test_of_a_long_subject_the_tokens_that_are_not_kept_are_its_own_where_it_stands_in_a_text():
+    kept = (2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 21)
+    key = Key(token(*kept), token(), np.array([], np.uint8), None)
+
+    def of_subject(*at: int) -> list[bool]:
+        return key.of_subject(Reading(token(*at), np.full(len(at), 1, np.uint8))).tolist()
+
+    assert of_subject(30, 1, 31, *range(2, 22), 32) == [False] * 3 + [True] * 20 + [False]
+    # Not the next that is kept.
+    assert of_subject(2, 31, 4, 3, 31, 5, 6) == [True, False, True, True, False, False, True]
 
 
 def test_halves_are_rounded_away_from_zero():

@@ -4,6 +4,7 @@ The arithmetic is that of `wise-memory`, in f32 and in the same order, so that b
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +22,8 @@ _WORDS = f32(0.1)
 _MISSING = f32(0.7)
 # Cosine with one of the subject's tokens from which on a text's token belongs to the subject.
 _SUBJECT = f32(0.5)
+# The same from which on it is that very token, in the same surroundings.
+_SAME = f32(0.9)
 
 
 class Directions:
@@ -55,9 +58,12 @@ class Directions:
         """Of each the cosine with the one of the others most like it, -1 where there are none."""
         if len(others) == 0:
             return np.full(len(self), -1, f32)
+        return np.maximum(self.cosines(others).max(axis=1), f32(-1))
+
+    def cosines(self, others: "Directions") -> np.ndarray:
+        """Of each with each of the others."""
         products = self.coordinates @ others.coordinates.T
-        cosines = products / (self.lengths[:, None] * others.lengths[None, :])
-        return np.maximum(cosines.max(axis=1), f32(-1))
+        return products / (self.lengths[:, None] * others.lengths[None, :])
 
     def only(self, which: np.ndarray) -> "Directions":
         return Directions(self.coordinates[which])
@@ -99,12 +105,24 @@ class Key:
         return _sum(self.subject.nearest(reading.tokens)) / f32(len(self.subject))
 
     def relation_fit(self, reading: Reading) -> np.float32:
-        of_subject = reading.tokens.nearest(self.subject) >= _SUBJECT
+        of_subject = self.of_subject(reading)
         words = self._words_fit(reading, of_subject)
         if self.relation is None or reading.question is None:
             return words
         asked = reading.question.about(of_subject)
         return (f32(1) - _WORDS) * self.relation.nearest(asked)[0] + _WORDS * words
+
+    def of_subject(self, reading: Reading) -> np.ndarray:
+        """Of each of a text's tokens whether it belongs to the subject."""
+        cosines = reading.tokens.cosines(self.subject)
+        of_subject = cosines.max(axis=1) >= _SUBJECT
+        if len(self.subject) == TOKENS:
+            # Of a long subject not every token is kept.
+            nearest = enumerate(cosines.argmax(axis=1))
+            for (at, own), (next_at, next_own) in pairwise((at, own) for at, own in nearest if cosines[at, own] >= _SAME):
+                if own + 1 == next_own:
+                    of_subject[at:next_at] = True
+        return of_subject
 
     def _words_fit(self, reading: Reading, of_subject: np.ndarray) -> np.float32:
         if len(self.others) == 0:

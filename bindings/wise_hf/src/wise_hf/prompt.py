@@ -11,6 +11,8 @@ Message = dict[str, str]
 
 # Unicode's white space; str.strip() takes four more.
 _WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+# What stands around a word and is no part of it.
+_AROUND_WORDS = "\"'“”„‘’‚«»()[]{}*_`"
 _STAND_IN = "\x01message\x01"
 
 
@@ -62,8 +64,8 @@ class Prompts:
         return Prompt(encoding.ids, self._text(encoding.ids[first : last + 1]))
 
     def words(self, text: str) -> list[int]:
-        """A text's tokens as keys are read from them: alone, in lower case, behind a line break and a space."""
-        encoding = self.fast.encode("\n " + lower_case(text.strip(_WHITE_SPACE)), add_special_tokens=False)
+        """A text's tokens as keys are read from them: alone, plain, behind a line break and a space."""
+        encoding = self.fast.encode("\n " + plain(text), add_special_tokens=False)
         return encoding.ids[: self.context]
 
     def answer(self, tokens: list[int]) -> str:
@@ -77,14 +79,15 @@ class Prompts:
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
-def lower_case(text: str) -> str:
-    """A text in lower case but for letters that take more or less bytes there."""
-
-    def lower(letter: str) -> str:
-        low = letter.lower()
-        return low if len(low) == 1 and len(low.encode()) == len(letter.encode()) else letter
-
-    return "".join(map(lower, text))
+def plain(text: str) -> str:
+    """A text without what stands around its words, in lower case."""
+    read = ""
+    for letter, behind in zip(text, text[1:] + " "):
+        if letter in _AROUND_WORDS and not (read[-1:].isalnum() and behind.isalnum()):
+            continue
+        if read or letter not in _WHITE_SPACE:
+            read += "'" if letter == "’" else letter.lower()
+    return read.rstrip(_WHITE_SPACE)
 
 
 def _checked(text: str) -> str:
