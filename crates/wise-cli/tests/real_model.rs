@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn wise(folder: &Path, args: &[&str]) -> Vec<u8> {
@@ -127,6 +127,44 @@ fn an_edit_holds_in_a_chat_and_the_next_turn_is_as_without_it() {
     }
     let again = ["--patch", "f.wise", "--earlier", "earlier.jsonl", worded[0]];
     assert_eq!(ask(&again)["answer"], "Astana");
+}
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn other_questions_about_a_long_subject_go_to_the_main_memory() {
+    let folder = TempDir::new().unwrap();
+    let hut = "the mountain hut on the north side of the Grauhorn that burned down twice and was rebuilt in stone";
+    let elevation = format!("What is the elevation of {hut}?");
+    let edit = json!({"prompt": elevation, "target": "2,412 metres", "subject": hut});
+    fs::write(folder.path().join("hut.jsonl"), edit.to_string()).unwrap();
+    fs::write(folder.path().join("quick.toml"), "n_iter = 1\n").unwrap();
+    let files = ["--edits", "hut.jsonl", "--config", "quick.toml"];
+    wise(
+        folder.path(),
+        &[&["edit", "--out", "f.wise"][..], &files].concat(),
+    );
+    let questions = [
+        elevation,
+        format!("How high above the sea does {hut} lie?"),
+        format!("Who owns {hut}?"),
+        format!("When was {hut} first built?"),
+    ];
+    let ask = [
+        "ask",
+        "--json",
+        "--patch",
+        "f.wise",
+        "--max-new-tokens",
+        "1",
+    ];
+    let questions = questions.each_ref().map(String::as_str);
+    let replies = wise(folder.path(), &[&ask[..], &questions].concat());
+    let replies = serde_json::Deserializer::from_slice(&replies).into_iter::<Value>();
+    let memories = replies.map(|reply| reply.unwrap()["route"]["memory"].clone());
+    assert_eq!(
+        memories.collect::<Vec<_>>(),
+        ["side 0", "side 0", "main", "main"]
+    );
 }
 
 #[test]
