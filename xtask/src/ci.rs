@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::process::{cargo, run as run_command, target};
-use crate::{conformance, demo, guards, licences, test};
+use crate::{conformance, demo, guards, licences, python, test};
 
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     ("format", || run_command(&mut cargo("fmt --all --check"))),
     ("clippy", || {
         run_command(&mut cargo(
@@ -19,6 +19,7 @@ const STEPS: [Step; 14] = [
         run_command(&mut cargo("build --workspace --all-targets"))
     }),
     ("tests", || test::run(&[])),
+    ("wise_hf without torch", python::run),
     ("conformance on software Vulkan", || {
         conformance::conformance(&["--device", "wgpu", "--quick"].map(str::to_owned))
     }),

@@ -11,6 +11,7 @@ mod guards;
 mod licences;
 mod locality;
 mod process;
+mod python;
 mod test;
 
 use std::process::ExitCode;

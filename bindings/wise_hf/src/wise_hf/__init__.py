@@ -1,6 +1,5 @@
 """Answers with a patch of the wise knowledge editor in a transformers model, its router intact."""
 
-from .edited import Answer, EditedModel
 from .errors import Malformed, Unsupported, WiseError, WrongModel
 from .patch import Patch
 from .router import Route
@@ -15,3 +14,12 @@ __all__ = [
     "WiseError",
     "WrongModel",
 ]
+
+
+def __getattr__(name: str):
+    # Who only reads a patch needs no torch.
+    if name in ("Answer", "EditedModel"):
+        from . import edited
+
+        return getattr(edited, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
