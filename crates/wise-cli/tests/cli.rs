@@ -300,9 +300,18 @@ fn a_subject_that_is_not_in_the_prompt_is_named() {
         "facts.jsonl",
         r#"{"prompt": "Who wrote Dune?", "target": "Frank Herbert", "subject": "Star Wars"}"#,
     );
-    let edit = ["--edits", "facts.jsonl", "--out", "facts.wise"];
-    let made = bench.edit(&edit).assert().success();
-    let stderr = String::from_utf8_lossy(&made.get_output().stderr).into_owned();
-    let note = r#"the subject "Star Wars" of edit 1 is not in its prompt: "Dune" is taken"#;
-    assert!(stderr.contains(note), "{stderr}");
+    let asked = ["--prompt", "Who wrote Dune?", "--target", "Frank Herbert"];
+    let one = [&asked[..], &["--subject", "Star Wars"]].concat();
+    for (edit, out) in [
+        (&["--edits", "facts.jsonl"][..], "a.wise"),
+        (&one, "b.wise"),
+    ] {
+        let made = bench
+            .edit(&[edit, &["--out", out]].concat())
+            .assert()
+            .success();
+        let stderr = String::from_utf8_lossy(&made.get_output().stderr).into_owned();
+        let note = r#"the subject "Star Wars" of edit 1 is not in its prompt: "Dune" is taken"#;
+        assert!(stderr.contains(note), "{stderr}");
+    }
 }

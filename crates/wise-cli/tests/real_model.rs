@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 fn wise(folder: &Path, args: &[&str]) -> Vec<u8> {
@@ -135,14 +135,10 @@ fn other_questions_about_a_long_subject_go_to_the_main_memory() {
     let folder = TempDir::new().unwrap();
     let hut = "the mountain hut on the north side of the Grauhorn that burned down twice and was rebuilt in stone";
     let elevation = format!("What is the elevation of {hut}?");
-    let edit = json!({"prompt": elevation, "target": "2,412 metres", "subject": hut});
-    fs::write(folder.path().join("hut.jsonl"), edit.to_string()).unwrap();
     fs::write(folder.path().join("quick.toml"), "n_iter = 1\n").unwrap();
-    let files = ["--edits", "hut.jsonl", "--config", "quick.toml"];
-    wise(
-        folder.path(),
-        &[&["edit", "--out", "f.wise"][..], &files].concat(),
-    );
+    let edit = ["edit", "--config", "quick.toml", "--out", "f.wise"];
+    let fact = ["--target", "2,412 metres", "--subject", hut, "--prompt"];
+    wise(folder.path(), &[&edit[..], &fact, &[&elevation]].concat());
     let questions = [
         elevation,
         format!("How high above the sea does {hut} lie?"),

@@ -136,6 +136,9 @@ pub struct EditArgs {
     /// One edit: the answer it shall have
     #[arg(long, requires = "prompt", value_name = "TEXT")]
     pub target: Option<String>,
+    /// One edit: what it is about, in the prompt's words [default: the longest name in it]
+    #[arg(long, requires = "prompt", value_name = "TEXT")]
+    pub subject: Option<String>,
     /// Go on with this patch: its edits stay, new ones follow, all made the way its own were
     #[arg(
         long,

@@ -184,12 +184,13 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
     match (&args.edits, &args.prompt, &args.target) {
         (Some(path), _, _) => Ok(wise_eval::read_edits(path)?),
         (None, Some(prompt), Some(target)) => {
-            let edit = Edit::new(prompt, target);
             for (field, text) in [("prompt", prompt), ("target", target)] {
                 if text.trim().is_empty() {
                     return Err(wise_edit::Error::EmptyField { index: 1, field }.into());
                 }
             }
+            let mut edit = Edit::new(prompt, target);
+            edit.subject.clone_from(&args.subject);
             Ok(vec![edit])
         }
         // clap demands one or the other.
