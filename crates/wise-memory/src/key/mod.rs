@@ -139,30 +139,27 @@ impl Key {
 
     /// Of each of a text's tokens whether it belongs to the subject.
     fn of_subject(&self, reading: &Reading) -> Vec<bool> {
-        let tokens = reading.tokens.iter();
-        let mut of_subject: Vec<bool> = tokens
-            .map(|(_, token)| nearest(token, &self.subject) >= SUBJECT)
-            .collect();
+        let most_like = |(_, token): &(u8, Token)| {
+            let cosines = self.subject.iter().map(|own| token.cosine(own));
+            let best = cosines.enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+            best.unwrap_or((0, -1.0))
+        };
+        let most_like: Vec<(usize, f32)> = reading.tokens.iter().map(most_like).collect();
+        let cosines = most_like.iter().map(|(_, cosine)| *cosine);
+        let mut of_subject: Vec<bool> = cosines.map(|cosine| cosine >= SUBJECT).collect();
         if self.subject.len() == TOKENS {
-            for gap in self.gaps(reading) {
-                of_subject[gap].fill(true);
+            // Of a long subject not every token is kept.
+            let tokens = most_like.iter().enumerate();
+            let same = tokens.filter(|(_, (_, cosine))| *cosine >= SAME);
+            let same: Vec<(usize, usize)> = same.map(|(at, (own, _))| (at, *own)).collect();
+            for pair in same.windows(2) {
+                let [(at, own), (next_at, next_own)] = [pair[0], pair[1]];
+                if own + 1 == next_own {
+                    of_subject[at..next_at].fill(true);
+                }
             }
         }
         of_subject
-    }
-
-    /// Where a text goes from one of the subject's tokens to the next that is kept.
-    fn gaps(&self, reading: &Reading) -> Vec<Range<usize>> {
-        let same = |token: &Token| {
-            let cosines = self.subject.iter().map(|own| own.cosine(token));
-            let best = cosines.enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1));
-            best.filter(|(_, cosine)| *cosine >= SAME)
-        };
-        let tokens = reading.tokens.iter().enumerate();
-        let found = tokens.filter_map(|(at, (_, token))| Some((at, same(token)?.0)));
-        let found: Vec<(usize, usize)> = found.collect();
-        let next = found.windows(2).filter(|pair| pair[0].1 + 1 == pair[1].1);
-        next.map(|pair| pair[0].0..pair[1].0).collect()
     }
 
     fn words_fit(&self, reading: &Reading, of_subject: &[bool]) -> f32 {

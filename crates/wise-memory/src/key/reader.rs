@@ -129,8 +129,9 @@ impl KeyReader {
         if let Some(relations) = &self.state.relations {
             let (worth, texts): (Vec<&mut Reading>, Vec<Vec<u32>>) = readings
                 .iter_mut()
-                .zip(texts.iter().cloned())
+                .zip(texts)
                 .filter(|(reading, _)| worth_it(reading))
+                .map(|(reading, text)| (reading, text.clone()))
                 .unzip();
             let questions = relations.read(model, &texts)?;
             for (reading, question) in worth.into_iter().zip(questions) {
