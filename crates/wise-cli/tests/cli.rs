@@ -171,15 +171,20 @@ fn the_patch_holds_only_the_subspace_and_opens_with_any_reader() {
 }
 
 #[test]
-fn a_fact_can_be_corrected_again() {
+fn a_fact_can_be_corrected_again_however_it_is_written() {
     let bench = Bench::new();
-    let lines =
-        ["Land", "Sea"].map(|t| format!("{{\"prompt\": \"Where is Ys?\", \"target\": \"{t}\"}}\n"));
+    let lines = [
+        ("Where is Ys?", "Land"),
+        ("Where is Ys?", "Sea"),
+        (" where is “ys”?", "Sky"),
+    ]
+    .map(|(prompt, target)| format!("{{\"prompt\": \"{prompt}\", \"target\": \"{target}\"}}\n"));
     bench.write("facts.jsonl", lines.concat());
     let edit = ["--edits", "facts.jsonl", "--out", "facts.wise", "--json"];
     let summary = json(&bench.edit(&edit).assert().success().get_output().stdout);
     assert_eq!(summary["edits"][1]["target"], "Sea");
     assert_eq!(summary["edits"][1]["supersedes"], 1);
+    assert_eq!(summary["edits"][2]["supersedes"], 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use wise_memory::plain_text;
 
 /// One correction: asked `prompt`, the model shall answer `target`.
 ///
@@ -28,9 +29,10 @@ impl Edit {
         }
     }
 
-    /// What makes two edits corrections of the same fact: the prompt, but for white space around it.
-    pub fn fact(&self) -> &str {
-        self.prompt.trim()
+    /// What makes two edits corrections of the same fact: the prompt as keys are read from it ([`plain_text`]), so that no
+    /// two memories claim the same key.
+    pub fn fact(&self) -> String {
+        plain_text(&self.prompt)
     }
 }
 
@@ -79,7 +81,7 @@ pub(crate) fn check_history(history: &[AppliedEdit], stream: &[Edit]) -> Result<
 
 /// The id of the newest edit of a history that an edit takes the place of.
 pub(crate) fn replaced_by(edit: &Edit, history: &[AppliedEdit]) -> Option<usize> {
-    let mut earlier = history.iter().rev();
-    let same = earlier.find(|applied| applied.edit.fact() == edit.fact());
+    let (fact, mut earlier) = (edit.fact(), history.iter().rev());
+    let same = earlier.find(|applied| applied.edit.fact() == fact);
     same.map(|applied| applied.id)
 }

@@ -33,6 +33,7 @@ mod router;
 pub use distance::{Distance, Pooling};
 pub use key::{
     Asked, ChosenFit, Key, KeyReader, Learnt, Match, ReaderState, Reading, RelationReader,
+    plain_text,
 };
 pub use memory::{Memories, Remembered, SideMemory};
 pub use recall::{Considered, Given, Oracle, Query, Recall, Recalled, Route, Unedited};

@@ -43,7 +43,7 @@ impl Patch {
         let (a, b) = (&self.manifest, &other.manifest);
         let (in_a, in_b) = (a.holding(), b.holding());
         let by_fact = |edits: &[&AppliedEdit]| -> HashMap<String, AppliedEdit> {
-            let edits = edits.iter().map(|&e| (e.edit.fact().to_owned(), e.clone()));
+            let edits = edits.iter().map(|&e| (e.edit.fact(), e.clone()));
             edits.collect()
         };
         let (of_a, of_b) = (by_fact(&in_a), by_fact(&in_b));
@@ -57,7 +57,7 @@ impl Patch {
             settings: differing_settings(&a.config, &b.config),
         };
         for edit in in_a {
-            match of_b.get(edit.edit.fact()) {
+            match of_b.get(&edit.edit.fact()) {
                 None => difference.only_a.push(edit.clone()),
                 Some(theirs) if theirs.edit.target.trim() == edit.edit.target.trim() => {
                     difference.same += 1;
@@ -67,7 +67,7 @@ impl Patch {
         }
         let missing = in_b
             .into_iter()
-            .filter(|e| !of_a.contains_key(e.edit.fact()));
+            .filter(|e| !of_a.contains_key(&e.edit.fact()));
         difference.only_b = missing.cloned().collect();
         difference
     }

@@ -95,7 +95,7 @@ impl Patch {
     /// Forgets every edit of other facts; the values of the memories stay.
     fn keep_facts(&mut self, keep: impl Fn(&str) -> bool) {
         for (shard, numbers) in self.manifest.shards.iter_mut().zip(&mut self.numbers) {
-            let kept = shard.edits.iter().map(|applied| keep(applied.edit.fact()));
+            let kept = shard.edits.iter().map(|applied| keep(&applied.edit.fact()));
             let kept: Vec<bool> = kept.collect();
             let lost = shard.edits.iter().zip(&kept).filter(|(_, kept)| !**kept);
             let lost: Vec<usize> = lost.map(|(applied, _)| applied.id).collect();
@@ -150,22 +150,22 @@ impl Patch {
 }
 
 /// For each fact the patch whose edit holds, and the facts on which patches disagree.
-fn owners(patches: &[Patch], policy: OnConflict) -> (HashMap<&str, usize>, Vec<Conflict>) {
+fn owners(patches: &[Patch], policy: OnConflict) -> (HashMap<String, usize>, Vec<Conflict>) {
     let mut order = Vec::new();
-    let mut targets: HashMap<&str, Vec<(usize, &str)>> = HashMap::new();
+    let mut targets: HashMap<String, Vec<(usize, &str)>> = HashMap::new();
     for (index, patch) in patches.iter().enumerate() {
         for applied in patch.manifest.holding() {
             let fact = applied.edit.fact();
-            let of_fact = targets.entry(fact).or_insert_with(|| {
-                order.push(fact);
+            let of_fact = targets.entry(fact.clone()).or_insert_with(|| {
+                order.push((fact, applied.edit.prompt.trim()));
                 Vec::new()
             });
             of_fact.push((index, applied.edit.target.trim()));
         }
     }
     let (mut owners, mut conflicts) = (HashMap::new(), Vec::new());
-    for fact in order {
-        let targets = &targets[fact];
+    for (fact, prompt) in order {
+        let targets = &targets[&fact];
         let agreed = targets.iter().all(|(_, target)| *target == targets[0].1);
         let owner = if policy == OnConflict::Last && !agreed {
             targets[targets.len() - 1].0
@@ -178,7 +178,7 @@ fn owners(patches: &[Patch], policy: OnConflict) -> (HashMap<&str, usize>, Vec<C
                 .iter()
                 .map(|&(index, target)| (index, target.to_owned()));
             conflicts.push(Conflict {
-                prompt: fact.to_owned(),
+                prompt: prompt.to_owned(),
                 targets: targets.collect(),
             });
         }

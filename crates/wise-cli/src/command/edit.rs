@@ -189,7 +189,7 @@ fn requested(args: &EditArgs) -> Result<Vec<Edit>> {
                     return Err(wise_edit::Error::EmptyField { index: 1, field }.into());
                 }
             }
-            let mut edit = Edit::new(prompt, target);
+            let mut edit = Edit::new(prompt.trim(), target.trim());
             edit.subject.clone_from(&args.subject);
             Ok(vec![edit])
         }

@@ -70,7 +70,7 @@ impl EarlierEdits {
             return;
         };
         let earlier = EarlierEdit {
-            fact: edit.fact().to_owned(),
+            fact: edit.fact(),
             sequence,
             of_subject,
             prompt: PromptAtSite::within(model, site, rows.voters(0)),

@@ -238,7 +238,7 @@ impl Wise {
         let mut sharding = self.sharding.clone();
         let dealt = edits.iter().map(|edit| Dealt {
             edit: edit.clone(),
-            shard: sharding.deal(edit.fact()),
+            shard: sharding.deal(&edit.fact()),
         });
         let dealt: Vec<Dealt> = dealt.collect();
         let last = dealt.iter().map(|dealt| dealt.shard).max();

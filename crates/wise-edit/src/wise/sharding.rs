@@ -43,14 +43,14 @@ impl Sharding {
     }
 
     /// The same shards, of which the first `dealt` places are taken and these facts held.
-    pub(crate) fn taken_up<'a>(
+    pub(crate) fn taken_up(
         &self,
         dealt: usize,
-        held: impl Iterator<Item = (&'a str, usize)>,
+        held: impl Iterator<Item = (String, usize)>,
     ) -> Self {
         Self {
             dealt,
-            shard_of: held.map(|(fact, shard)| (fact.to_owned(), shard)).collect(),
+            shard_of: held.collect(),
             ..*self
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn record(fields: &Fields) -> Result<Record, Fault> {
 pub(super) fn edit(fields: &Fields) -> Result<Edit, Fault> {
     fields.only(&KEYS)?;
     Ok(Edit {
-        prompt: fields.text("prompt")?,
+        prompt: fields.text("prompt")?.trim().to_owned(),
         target: fields.text("target")?.trim().to_owned(),
         subject: fields.optional("subject")?,
     })

@@ -14,11 +14,11 @@ pub(super) fn superseded_by<'a>(
     records: impl DoubleEndedIterator<Item = &'a Record> + ExactSizeIterator,
 ) -> Vec<Option<usize>> {
     let count = records.len();
-    let mut later: HashMap<&str, usize> = HashMap::new();
+    let mut later: HashMap<String, usize> = HashMap::new();
     let mut by: Vec<Option<usize>> = records
         .rev()
         .zip((1..=count).rev())
-        .map(|(record, id)| later.insert(record.prompt.trim(), id))
+        .map(|(record, id)| later.insert(record.edit().fact(), id))
         .collect();
     by.reverse();
     by
@@ -86,7 +86,7 @@ mod tests {
             prompt: prompt.to_owned(),
             ..Record::default()
         };
-        let records = ["a", "b", " a", "a"].map(record);
+        let records = ["a", "b", " A", "“a”"].map(record);
         assert_eq!(
             superseded_by(records.iter()),
             [Some(3), None, Some(4), None]

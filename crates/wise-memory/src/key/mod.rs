@@ -13,7 +13,7 @@ use std::ops::Range;
 pub use self::asked::{Asked, ChosenFit};
 use self::direction::Direction;
 pub use self::learn::Learnt;
-pub use self::reader::{KeyReader, ReaderState};
+pub use self::reader::{KeyReader, ReaderState, plain_text};
 pub use self::relation::RelationReader;
 use self::relation::{Question, Relation};
 

@@ -243,6 +243,12 @@ fn plain(text: &str) -> Vec<(usize, char)> {
     plain
 }
 
+/// A text as keys are read from it: in lower case, without what stands around its words. Prompts that agree in it have the
+/// same key.
+pub fn plain_text(text: &str) -> String {
+    plain(text).into_iter().map(|(_, letter)| letter).collect()
+}
+
 /// The tokens of each text's words, as keys are read from them.
 pub(super) fn all_words<'a>(
     model: &Model,
