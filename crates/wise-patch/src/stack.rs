@@ -131,6 +131,13 @@ impl Patch {
             .map(|e| e.id);
         let last_id = ids.chain(own.undone.iter().copied()).max().unwrap_or(0);
         let shards = own.dealt.div_ceil(own.config.save_freq);
+        // Shards that are merged with one another stay among themselves.
+        let group = own
+            .config
+            .merge_freq
+            .unwrap_or(1)
+            .div_ceil(own.config.save_freq);
+        let shards = shards.next_multiple_of(group);
         for shard in &mut theirs.shards {
             shard.index += shards;
             for applied in &mut shard.edits {
@@ -209,7 +216,7 @@ fn check_alike(a: &Patch, b: &Patch) -> Result<(), String> {
         (of_a.site != of_b.site, "the edited matrix"),
         (of_a.templates != of_b.templates, "the context templates"),
         (of_a.negatives != of_b.negatives, "the router negatives"),
-        (a.reader != b.reader, "what reads the edits' keys"),
+        (!a.reader.is_like(&b.reader), "what reads the edits' keys"),
     ];
     match differs.iter().find(|(differs, _)| *differs) {
         Some((_, what)) => Err((*what).to_owned()),

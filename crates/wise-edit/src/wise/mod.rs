@@ -372,12 +372,13 @@ impl Editor for Wise {
     fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
         let ids = self.deal(edits)?;
         let requests = self.requests(ids.clone());
-        if let Err(error) = self.train(requests, edits.len(), watch) {
-            self.drop_unmade(&ids);
-            return Err(error);
-        }
+        let outcome = self.train(requests, edits.len(), watch);
         let made = self.history().into_iter().filter(|e| ids.contains(&e.id));
-        Ok(made.cloned().collect())
+        let made: Vec<AppliedEdit> = made.cloned().collect();
+        if made.len() < edits.len() {
+            self.drop_unmade(&ids);
+        }
+        outcome.map(|()| made)
     }
 
     fn resume(

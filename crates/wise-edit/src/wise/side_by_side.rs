@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -63,7 +63,8 @@ impl Wise {
         let queue = Mutex::new(queue);
         let stop = AtomicBool::new(false);
         let (model, setup) = (Arc::clone(&self.model), Arc::clone(&self.setup));
-        let (sender, news) = channel();
+        // A worker waits for what it has made to be taken up, and saved, before it has made much more.
+        let (sender, news) = sync_channel(workers);
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 let worker = Worker {
@@ -166,7 +167,7 @@ struct Worker<'a> {
     lane: Option<Lane<'a>>,
     stop: &'a AtomicBool,
     edits: usize,
-    news: Sender<News>,
+    news: SyncSender<News>,
 }
 
 impl Worker<'_> {

@@ -78,10 +78,11 @@ impl RelationReader {
             .iter()
             .map(|source| source.iter().skip(HELD_OUT - 1).step_by(HELD_OUT).collect())
             .collect();
-        let chosen = if held_out.iter().any(Vec::is_empty) {
+        let others = kept(&learnt, |index| index % HELD_OUT != HELD_OUT - 1);
+        let lacks_pairs = |source: &Vec<&Pair>| asking_the_same(source).next().is_none();
+        let chosen = if held_out.iter().any(Vec::is_empty) || others.iter().any(lacks_pairs) {
             None
         } else {
-            let others = kept(&learnt, |index| index % HELD_OUT != HELD_OUT - 1);
             let trial = Self::solve(model, layer, &others);
             let reader = keys.clone().with_relations(trial);
             let fits = held_out
@@ -160,7 +161,7 @@ impl Pair {
         readings: &[Reading],
         states: &[Vec<Vec<f32>>],
     ) -> Vec<Self> {
-        let key = Key::new(&readings[0], subject);
+        let key = Key::new(&readings[0], subject, 0);
         let own = feature(&states[0], &key.of_subject(&readings[0]));
         let same_subject = 1 + asked.rephrasings.len();
         let asks_the_same = same_subject + asked.of_others.len();

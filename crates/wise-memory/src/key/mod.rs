@@ -49,7 +49,8 @@ pub struct Reading {
 
 /// What an edit is recognised by.
 ///
-/// **Invariant:** it has one subject token at least and 15 tokens at most, and takes less than 1 KB.
+/// **Invariant:** it has one subject token at least and 15 tokens at most, and takes less than 1 KB where it is kept
+/// ([`Key::to_bytes`]); unpacked, as it is compared, some 2 KB.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     /// Its subject's tokens; of a long one as many as fit, the first and the last among them.
@@ -78,14 +79,15 @@ impl Match {
 }
 
 impl Key {
-    /// The key of a prompt whose tokens at `subject` name its subject; all do where there is none of those.
-    fn new(prompt: &Reading, subject: Range<usize>) -> Self {
+    /// The key of a prompt whose tokens at `subject` name its subject; all do where there is none of those. `words` others
+    /// have a place in it, if there are so many.
+    fn new(prompt: &Reading, subject: Range<usize>, words: usize) -> Self {
         // A tokenizer may have no token for any of the subject's characters, and a long prompt is cut.
         let everywhere = subject.start >= subject.end.min(prompt.tokens.len());
         let named = |index: usize| everywhere || subject.contains(&index);
         let (named, mut others): (Vec<_>, Vec<_>) =
             (prompt.tokens.iter().cloned().enumerate()).partition(|(index, _)| named(*index));
-        let kept = named.len().min(TOKENS);
+        let kept = named.len().min(TOKENS - words.min(others.len()));
         let evenly = (0..kept).map(|index| index * (named.len() - 1) / (kept - 1).max(1));
         let subject: Vec<Token> = evenly.map(|index| named[index].1.1.clone()).collect();
         others.sort_by_key(|(_, (rarity, _))| std::cmp::Reverse(*rarity));
@@ -95,6 +97,12 @@ impl Key {
             others: others.into_iter().map(|(_, token)| token).collect(),
             relation: None,
         }
+    }
+
+    /// How alike what two prompts ask for is, as a cosine; none where their reader does not tell.
+    pub fn asks_as(&self, other: &Self) -> Option<f32> {
+        let (own, others) = (self.relation.as_ref()?, other.relation.as_ref()?);
+        Some(own.cosine(others))
     }
 
     /// How well a text fits.
@@ -298,9 +306,9 @@ mod tests {
             others: [2, 0, 3].map(|at| (weights[at], token(at))).to_vec(),
             relation: None,
         };
-        assert_eq!(Key::new(&prompt, 1..2), expected);
+        assert_eq!(Key::new(&prompt, 1..2, 0), expected);
         for nowhere in [1..1, 4..6] {
-            let key = Key::new(&prompt, nowhere);
+            let key = Key::new(&prompt, nowhere, 3);
             assert_eq!((key.subject.len(), key.others.len()), (4, 0));
         }
     }
@@ -309,13 +317,16 @@ mod tests {
     fn of_a_long_subject_the_tokens_that_are_not_kept_are_its_own_where_it_stands_in_a_text() {
         let text = |at: &[usize]| reading(at.iter().map(|&at| (1, token(at))).collect());
         let prompt: Vec<usize> = (0..22).collect();
-        let key = Key::new(&text(&prompt), 2..22);
+        let key = Key::new(&text(&prompt), 2..22, 0);
         let kept = [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 21];
         assert_eq!(key.subject, kept.map(token));
         let subject = &prompt[2..];
         let of_subject = |at: &[&[usize]]| key.of_subject(&text(&at.concat()));
         let expected = [vec![false; 3], vec![true; 20], vec![false]].concat();
         assert_eq!(of_subject(&[&[30, 1, 31], subject, &[32]]), expected);
+        let with_words = Key::new(&text(&prompt), 1..22, 3);
+        let counts = (with_words.subject.len(), with_words.others.len());
+        assert_eq!(counts, (TOKENS - 1, 1));
         // Not the next that is kept.
         let expected = [true, false, true, true, false, false, true];
         assert_eq!(of_subject(&[&[2, 31, 4, 3, 31, 5, 6]]), expected);

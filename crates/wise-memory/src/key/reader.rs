@@ -16,6 +16,9 @@ const LAYER: usize = 1;
 /// Texts that are run together.
 const TOGETHER: usize = 16;
 
+/// Other tokens than the subject's that a key has at least, if its prompt has them, where they alone tell what is asked.
+const WORDS_ALONE: usize = 3;
+
 /// Share of the neutral tokens that are shorter than a token that counts in full.
 const COMMON: f64 = 0.95;
 
@@ -40,6 +43,17 @@ pub struct ReaderState {
     pub rare: f32,
     /// What reads relations, where one was learnt.
     pub relations: Option<RelationReader>,
+}
+
+impl ReaderState {
+    /// Whether keys of one reader mean the same to the other: they differ by no more than what two devices round
+    /// differently.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.relations == other.relations
+            && near(&self.mean, &other.mean)
+            && near(&self.whitening, &other.whitening)
+            && near(&[self.rare], &[other.rare])
+    }
 }
 
 impl KeyReader {
@@ -151,12 +165,37 @@ impl KeyReader {
         prompt: &str,
         subject: Option<Range<usize>>,
     ) -> Result<Key, Error> {
-        let (words, place) = words(model, prompt, subject)?;
-        let reading = self.read_words(model, &[words], |_| true)?.remove(0);
-        let mut key = Key::new(&reading, place);
-        let about = |question: &Question| question.about(&key.of_subject(&reading));
-        key.relation = reading.question.as_ref().map(about);
-        Ok(key)
+        let prompt = [(prompt.to_owned(), subject)];
+        Ok(self.keys(model, &prompt)?.remove(0))
+    }
+
+    /// [`Self::key`] of each of several prompts.
+    ///
+    /// # Errors
+    /// If the model cannot run one.
+    pub fn keys(
+        &self,
+        model: &Model,
+        prompts: &[(String, Option<Range<usize>>)],
+    ) -> Result<Vec<Key>, Error> {
+        let words = |(prompt, subject): &(String, Option<Range<usize>>)| {
+            words(model, prompt, subject.clone())
+        };
+        let words = prompts.iter().map(words).collect::<Result<Vec<_>, _>>()?;
+        let (texts, places): (Vec<_>, Vec<_>) = words.into_iter().unzip();
+        let readings = self.read_words(model, &texts, |_| true)?;
+        let words = if self.reads_relations() {
+            0
+        } else {
+            WORDS_ALONE
+        };
+        let key = |(reading, place): (&Reading, Range<usize>)| {
+            let mut key = Key::new(reading, place, words);
+            let about = |question: &Question| question.about(&key.of_subject(reading));
+            key.relation = reading.question.as_ref().map(about);
+            key
+        };
+        Ok(readings.iter().zip(places).map(key).collect())
     }
 
     fn reading(&self, states: &[Vec<f32>]) -> Reading {
@@ -183,6 +222,12 @@ impl KeyReader {
         rows.map(|row| row.iter().zip(&centred).map(|(a, b)| a * b).sum())
             .collect()
     }
+}
+
+/// Whether two vectors are a hundredth of their length apart at most.
+fn near(a: &[f32], b: &[f32]) -> bool {
+    let apart: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    a.len() == b.len() && length(&apart) <= 0.01 * length(a)
 }
 
 /// The nearest number whose lower two bytes are 0.
@@ -290,13 +335,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_read_in_lower_case_without_what_stands_around_its_words() {
-        let read = |text: &str| {
-            plain(text)
-                .iter()
-                .map(|(_, letter)| *letter)
-                .collect::<String>()
+    fn readers_are_alike_up_to_rounding() {
+        let state = ReaderState {
+            mean: vec![1.0, -2.0],
+            whitening: vec![0.5, 0.25, -1.0, 3.0],
+            rare: 4.0,
+            relations: None,
         };
+        let [mut rounded, mut another, mut narrow] = std::array::from_fn(|_| state.clone());
+        rounded.mean[0] += 1e-4;
+        rounded.whitening[1] += 1e-3;
+        another.whitening[3] = 2.9;
+        narrow.whitening.truncate(2);
+        assert!(state.is_like(&state) && state.is_like(&rounded));
+        assert!(!state.is_like(&another) && !state.is_like(&narrow));
+    }
+
+    #[test]
+    fn a_text_is_read_in_lower_case_without_what_stands_around_its_words() {
+        let read = plain_text;
         assert_eq!(read(" FIFA, Zürich ΣΑΣ "), "fifa, zürich σασ");
         assert_eq!(read("Who wrote \"The Trial\"?"), "who wrote the trial?");
         assert_eq!(read("“The Trial,” *Emma*, _Dune_"), "the trial, emma, dune");
