@@ -75,6 +75,11 @@ pub fn relations(
     model: &Model,
 ) -> Result<Option<RelationReader>> {
     if hyperparameters.route_by != RouteBy::Keys {
+        if args.relations.is_some() {
+            crate::output::note(
+                "note: --relations change nothing: a router that goes by activations reads none (route_by)",
+            );
+        }
         return Ok(None);
     }
     let (path, bytes) = match &args.relations {

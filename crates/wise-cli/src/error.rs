@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use wise_model::Precision;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,8 @@ pub enum Error {
     Locked(PathBuf),
     #[error("{} has edits that are not made yet: {}", path.display(), listed(ids))]
     Unfinished { path: PathBuf, ids: Vec<usize> },
+    #[error("an export holds the weights as the model has them, got --precision {0}")]
+    RoundedExport(Precision),
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
     #[error("{} exists, expected a folder to be made", .0.display())]
@@ -111,6 +115,7 @@ impl Error {
                     "`wise edit --patch {path} --resume` makes them, `wise patch undo {path} ID..` drops them"
                 ))
             }
+            Self::RoundedExport(_) => Some("leave --precision out".to_owned()),
             Self::Locked(_) => Some("wait until it is done, or give another --out".to_owned()),
             Self::NoPairs(_) => Some(
                 "give records with a `rephrase`, such as cargo xtask locality writes".to_owned(),

@@ -205,6 +205,26 @@ fn a_finished_run_resumes_to_itself_and_another_takes_over_its_baseline() {
 }
 
 #[test]
+fn a_run_is_written_by_one_process_at_a_time() {
+    let bench = bench();
+    eval(&bench, "run", &["-n", "1"]).assert().success();
+    let held = fs::File::create(bench.path("run").join("lock")).unwrap();
+    held.lock().unwrap();
+    let busy = eval(&bench, "run", &["-n", "1", "--resume"])
+        .assert()
+        .code(1);
+    let said = String::from_utf8_lossy(&busy.get_output().stderr).into_owned();
+    assert!(
+        said.contains("being written by another process") && said.contains("hint: "),
+        "{said}"
+    );
+    // Its answers can be taken over all the same.
+    eval(&bench, "other", &["-n", "1", "--baseline", "run"])
+        .assert()
+        .success();
+}
+
+#[test]
 fn only_the_last_of_several_edits_of_a_prompt_is_scored_at_the_end() {
     let bench = bench();
     let line = |target| format!("{{\"prompt\": \"Where is Ys?\", \"target\": \"{target}\"}}\n");

@@ -215,6 +215,13 @@ fn an_export_needs_one_place_and_what_belongs_to_it() {
     ] {
         bench.wise("export", args).assert().code(2);
     }
+    let rounded = ["--base", "out", "--precision", "bf16"];
+    let refused = bench.wise("export", &rounded).assert().code(1);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        said.contains("got --precision bf16") && said.contains("hint: "),
+        "{said}"
+    );
 }
 
 #[test]

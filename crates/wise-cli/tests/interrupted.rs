@@ -150,6 +150,14 @@ fn edits_that_were_not_made_are_kept_to_be_made_or_dropped() {
         said.contains("not made yet: 2 to 4") && said.contains("hint: "),
         "{said}"
     );
+    let ask = bench
+        .wise("ask", &["--patch", "facts.wise", "Where?"])
+        .assert();
+    let said = String::from_utf8_lossy(&ask.success().get_output().stderr).into_owned();
+    assert!(
+        said.contains("note: ") && said.contains("not made yet: 2 to 4"),
+        "{said}"
+    );
     let list = |bench: &Bench| {
         let listed = wise()
             .current_dir(bench.folder.path())

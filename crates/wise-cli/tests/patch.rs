@@ -263,6 +263,11 @@ fn a_patch_is_edited_by_one_process_at_a_time() {
     let said = ["being edited by another process", "hint: "];
     fails(&mut bench.wise("edit", &one), &said);
     fails(&mut undo(&bench, &["facts.wise", "1"]), &said);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("facts.wise", bench.path("link.wise")).unwrap();
+        fails(&mut undo(&bench, &["link.wise", "1"]), &said);
+    }
     drop(held);
     bench.wise("edit", &one).assert().success();
 }

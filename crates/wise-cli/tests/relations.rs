@@ -137,6 +137,15 @@ fn files_without_pairs_or_that_are_no_map_are_refused() {
         .stderr(contains("neither rephrasings nor near misses").and(contains("hint: ")));
     assert!(!bench.path("a.relations").exists());
 
+    bench.write("pairs.jsonl", pairs(2));
+    let far = ["pairs.jsonl", "--out", "a.relations", "--layer", "99"];
+    bench
+        .wise("relations", &far)
+        .assert()
+        .code(1)
+        .stderr(contains("99"));
+    assert!(!bench.path("a.relations").exists());
+
     bench.write("junk.relations", "not a map");
     edit(&bench, "x.wise", "junk.relations")
         .code(1)

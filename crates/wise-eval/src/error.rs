@@ -133,6 +133,9 @@ pub enum Error {
         /// Tokens of a window.
         expected: usize,
     },
+    /// Another process writes the run.
+    #[error("{} is being written by another process", .0.display())]
+    RunBusy(PathBuf),
     /// A model cannot read a window of text.
     #[error("the model's context has {got} tokens, expected at least {expected} for the held text")]
     ShortContext {
@@ -194,6 +197,7 @@ impl Error {
             Self::NoRun(_) => Some("give the folder that wise eval --out wrote".to_owned()),
             Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
             Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
+            Self::RunBusy(_) => Some("wait until it is done, or give another --out".to_owned()),
             Self::ShortText { .. } => Some("give a longer text".to_owned()),
             Self::ShortContext { .. } => Some("leave --held-text out".to_owned()),
             Self::Json(_) | Self::Page(_) | Self::NoRouter { .. } => None,

@@ -78,7 +78,7 @@ use wise_edit::Work;
 use wise_model::{Finish, Precision, PromptFormat, replace_file};
 
 use crate::statistics::Interval;
-use crate::{Error, Format, Record, Result, RouteTaken};
+use crate::{Error, Format, HeldText, Protocols, Record, Result, RouteTaken};
 
 /// The version of the report's schema.
 pub const SCHEMA: u32 = 2;
@@ -112,6 +112,12 @@ pub struct Report {
     /// Whether an oracle stood in for the router at the end, see [`Plan::oracle_router`](crate::Plan::oracle_router).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oracle_router: bool,
+    /// How answers were scored; `None`: an older report does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocols: Option<Protocols>,
+    /// Text whose perplexity was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_text: Option<HeldText>,
     /// Every hyperparameter, as resolved for this model.
     pub config: serde_json::Value,
     /// sha256 of what edits depend on besides, see [`Editor::setup`](wise_edit::Editor::setup); empty if not known.

@@ -63,8 +63,8 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Where a symbolic link leads.
-fn followed(path: &Path) -> PathBuf {
+/// Where a symbolic link leads; other paths as they are.
+pub fn followed(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 

@@ -186,7 +186,7 @@ impl Error {
             Self::MissingFile { .. } => {
                 "give the folder that holds config.json, tokenizer.json and *.safetensors, or a .gguf file"
             }
-            Self::NoChatTemplate { .. } => "use --prompt-format raw",
+            Self::NoChatTemplate { .. } | Self::ChatTemplate(_) => "use --prompt-format raw",
             Self::TooLong { .. } => "shorten the text",
             Self::UnknownModel { .. } => {
                 "check the path; a repository of Hugging Face is hf:owner/name, and smollm2 is always there"

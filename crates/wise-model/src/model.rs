@@ -71,11 +71,7 @@ impl Model {
         let placement = placement.into();
         LoadReport::check(&files.config, files.tensors.as_ref())?;
         check_tokens(&files.eos, &files.config)?;
-        let chat = files
-            .chat_template
-            .as_ref()
-            .map(ChatTemplate::compile)
-            .transpose()?;
+        let chat = files.chat_template.as_ref().map(ChatTemplate::compile);
         let (tensors, converted) = (files.tensors.as_mut(), files.converted.as_deref());
         let precision = placement.precision;
         let weights = Weights::open(&files.config, tensors, converted, &placement, progress)?;

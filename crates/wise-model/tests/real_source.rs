@@ -89,7 +89,7 @@ fn a_turn_ends_with_im_end_and_the_chat_template_adds_the_system_prompt() {
         model.tokenizer.id_to_token(2).as_deref(),
         Some("<|im_end|>")
     );
-    let template = ChatTemplate::compile(&model.chat_template.unwrap()).unwrap();
+    let template = ChatTemplate::compile(&model.chat_template.unwrap());
     let text = template.render(&[Message::user("Hi")], true).unwrap();
     assert_eq!(
         text,

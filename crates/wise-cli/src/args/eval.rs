@@ -42,7 +42,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub held_text: Option<PathBuf>,
     /// Windows of 512 tokens to take of the held text, spread evenly
-    #[arg(long, default_value = "40", value_name = "N")]
+    #[arg(long, default_value = "40", value_name = "N", requires = "held_text")]
     pub held_windows: NonZeroUsize,
     /// Folder of the run: metrics.json and everything it needs to go on after an interruption
     #[arg(long, value_name = "DIR")]

@@ -109,7 +109,7 @@ impl From<Route> for Trace {
 
 /// Runs the command.
 pub fn run(args: &AskArgs, output: Output) -> Result<()> {
-    let patch = args.patch.as_deref().map(Patch::load).transpose()?;
+    let patch = args.patch.as_deref().map(command::load).transpose()?;
     let prompts = patch.as_ref().map(edit_prompts).unwrap_or_default();
     let model = command::open_model(&args.model)?;
     let snapshot = if let Some(patch) = patch {

@@ -7,8 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use wise_edit::{Editor, LowRank, Snapshot, Wise};
 use wise_eval::{Protocols, Record};
-use wise_model::{Adapter, Replaced};
-use wise_patch::Patch;
+use wise_model::{Adapter, Precision, Replaced};
 
 use crate::args::ExportArgs;
 use crate::command;
@@ -70,6 +69,9 @@ struct Merged {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs, output: Output) -> Result<()> {
+    if args.model.precision != Precision::F32 {
+        return Err(Error::RoundedExport(args.model.precision));
+    }
     let folder = args.base.as_ref().or(args.merged.as_ref());
     if let Some(folder) = folder.or(args.lora.as_ref()).filter(|f| f.exists()) {
         return Err(Error::FolderExists(folder.clone()));
@@ -109,7 +111,7 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<()> {
 }
 
 fn merge(args: &ExportArgs, patch: &Path) -> Result<Merged> {
-    let patch = Patch::load(patch)?;
+    let patch = command::load(patch)?;
     let editor = patch.editor(command::open_model(&args.model)?)?;
     let (layer, manifest) = (patch.manifest.site.layer, &patch.manifest);
     let main = editor.model().site_weight(layer)?;

@@ -16,7 +16,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_model::{Model, Placement, folder_of, remove_unfinished};
+use wise_model::{Model, Placement, folder_of, followed, remove_unfinished};
 use wise_patch::Patch;
 
 use crate::args::ModelArgs;
@@ -63,9 +63,9 @@ pub fn check_in(path: &Path) -> Result<()> {
 }
 
 /// Keeps other processes from writing the same patch for as long as the lock lives; it dies with its owner. The lock
-/// is on a file beside the patch, as the patch itself is replaced.
+/// is on a file beside the patch, as the patch itself is replaced; all links to a patch have the same.
 pub fn lock(out: &Path) -> Result<File> {
-    let mut name = out.as_os_str().to_owned();
+    let mut name = followed(out).into_os_string();
     name.push(".lock");
     let file = File::options().create(true).append(true).open(&name);
     let file = file.map_err(|e| Error::write(out, e))?;
@@ -77,6 +77,17 @@ pub fn lock(out: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
         Err(TryLockError::Error(e)) => Err(Error::write(out, e)),
     }
+}
+
+/// A patch that is asked or written out as it is; says so where edits of it are not made yet.
+pub fn load(path: &Path) -> Result<Patch> {
+    let patch = Patch::load(path)?;
+    let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
+    if !ids.is_empty() {
+        let path = path.to_owned();
+        output::note(&format!("note: {}", Error::Unfinished { path, ids }));
+    }
+    Ok(patch)
 }
 
 /// A patch that becomes another one under `out`, and the lock on that. What cannot be read is found out before a lock is

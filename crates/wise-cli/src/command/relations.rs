@@ -43,6 +43,8 @@ pub fn run(args: &RelationsArgs, output: Output) -> Result<()> {
     let layer = args
         .layer
         .unwrap_or_else(|| RelationReader::layer_for(&model));
+    // Found out now, not after the reading.
+    model.device_of(layer)?;
     let keys = KeyReader::new(&model, &wise_edit::ordinary_texts())?;
 
     let bar = bar(

@@ -10,6 +10,9 @@ use crate::compare::flatten;
 use crate::label;
 use crate::metrics::Report;
 
+/// The editor that draws nothing, and takes no seed.
+const RETRIEVAL: &str = "retrieval";
+
 /// Enough of a sha256 to tell two files apart.
 const DIGEST: usize = 12;
 
@@ -68,11 +71,27 @@ pub(super) fn command(report: &Report) -> String {
         format!("--model {}", quoted(&report.model.name)),
         format!("--data {}", quoted(&report.data.path)),
         format!("--format {} --edits {}", report.data.format, report.edits),
-        format!(
-            "--prompt-format {} --seed {}",
-            report.prompt_format, report.seed
-        ),
+        format!("--prompt-format {}", report.prompt_format),
     ];
+    if report.editor != RETRIEVAL {
+        options.push(format!("--seed {}", report.seed));
+    }
+    match report.protocols {
+        Some(protocols) if !protocols.generation => {
+            options.push("--protocol teacher-forced".to_owned());
+        }
+        Some(protocols) if !protocols.teacher_forced => {
+            options.push("--protocol generation".to_owned());
+        }
+        _ => {}
+    }
+    if let Some(held) = &report.held_text {
+        let path = quoted(&held.path.display().to_string());
+        options.push(format!(
+            "--held-text {path} --held-windows {}",
+            held.windows
+        ));
+    }
     if report.editor != "wise" {
         options.push(format!("--editor {}", quoted(&report.editor)));
     }

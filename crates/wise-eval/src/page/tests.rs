@@ -1,9 +1,10 @@
 use serde_json::json;
 
-use super::{Plot, plots, render};
+use super::{Plot, plots, render, setup};
 use crate::RouteTaken;
 use crate::metrics::tests::report;
 use crate::metrics::{Drift, Report, Summary};
+use crate::{HeldText, Protocols};
 
 /// What every page must be: whole, balanced, without anything that is not a number.
 fn page(report: &Report) -> String {
@@ -58,6 +59,31 @@ fn a_page_has_all_its_parts() {
     }
     // All edits count, the ten worst are listed.
     assert_eq!(page.matches("<article>").count(), 10);
+}
+
+#[test]
+fn the_command_makes_the_run_again() {
+    let mut report = report(3);
+    let command = setup::command(&report);
+    assert!(command.contains("--seed 0") && !command.contains("--protocol"));
+    report.editor = "retrieval".to_owned();
+    report.protocols = Some(Protocols {
+        teacher_forced: false,
+        generation: true,
+    });
+    report.held_text = Some(HeldText {
+        path: "a text".into(),
+        windows: 8,
+    });
+    let command = setup::command(&report);
+    assert!(!command.contains("--seed"));
+    for option in [
+        "--editor retrieval",
+        "--protocol generation",
+        "--held-text 'a text' --held-windows 8",
+    ] {
+        assert!(command.contains(option), "{command}");
+    }
 }
 
 #[test]

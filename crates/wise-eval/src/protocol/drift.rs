@@ -1,6 +1,6 @@
 //! Drift: how much less likely ordinary text has become.
 //!
-//! The text is cut into windows of [`WINDOW`] tokens. The first [`ROUTES`] of a window are a prompt, which
+//! The text is cut into windows of [`WINDOW`] tokens, each of which begins with what the tokenizer puts in front of a text. The first [`ROUTES`] of a window are a prompt, which
 //! decides the route; perplexity is `exp` of the mean negative log-likelihood over all further tokens of all
 //! windows.
 
@@ -36,21 +36,27 @@ pub(crate) fn windows(unedited: &Snapshot, text: &str, count: usize) -> Result<V
             expected: WINDOW,
         });
     }
-    let tokens = unedited
-        .model()
-        .tokenize(text)
-        .map_err(wise_edit::Error::from)?;
-    let all: Vec<&[u32]> = tokens.chunks_exact(WINDOW).collect();
-    if all.is_empty() {
+    let model = unedited.model();
+    let tokens = model.tokenize(text).map_err(wise_edit::Error::from)?;
+    let (plain, _) = (model.tokenize_part(text, 0..0)).map_err(wise_edit::Error::from)?;
+    let begin = tokens.strip_suffix(&plain[..]).unwrap_or_default();
+    let windows = spread(begin, &plain, count);
+    if windows.is_empty() {
         return Err(Error::ShortText {
             got: tokens.len(),
             expected: WINDOW,
         });
     }
+    Ok(windows)
+}
+
+/// At most `count` windows of a text's tokens, evenly, each behind what every text begins with.
+fn spread(begin: &[u32], text: &[u32], count: usize) -> Vec<Vec<u32>> {
+    let own = WINDOW.saturating_sub(begin.len()).max(1);
+    let all: Vec<&[u32]> = text.chunks_exact(own).collect();
     let count = count.min(all.len());
-    Ok((0..count)
-        .map(|i| all[i * all.len() / count].to_vec())
-        .collect())
+    let windows = (0..count).map(|i| [begin, all[i * all.len() / count]].concat());
+    windows.collect()
 }
 
 pub(crate) fn of_window(snapshot: &Snapshot, window: &[u32]) -> Result<OfWindow> {
@@ -69,4 +75,22 @@ pub(crate) fn of_window(snapshot: &Snapshot, window: &[u32]) -> Result<OfWindow>
 pub(crate) fn perplexity(windows: &[OfWindow]) -> f64 {
     let nll: f64 = windows.iter().map(|window| window.nll).sum();
     (nll / (windows.len() * (WINDOW - ROUTES)) as f64).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_window_begins_as_a_text_does() {
+        let text: Vec<u32> = (10..).take(4 * WINDOW).collect();
+        let plain = spread(&[], &text, 2);
+        assert_eq!(plain, [&text[..WINDOW], &text[2 * WINDOW..3 * WINDOW]]);
+        let begun = spread(&[1, 2], &text, 3);
+        assert_eq!(begun.len(), 3);
+        for window in begun {
+            assert_eq!((window.len(), &window[..2]), (WINDOW, &[1, 2][..]));
+        }
+        assert!(spread(&[1], &text[..WINDOW - 2], 3).is_empty());
+    }
 }

@@ -7,12 +7,13 @@
 //! state/*.safetensors   the editor, a file per part
 //! scores.jsonl    a line per record: the model after the last edit
 //! metrics.json    the report; only a finished run has it
+//! lock            held by the process that writes the run
 //! ```
 //!
 //! A line that was cut off by a crash is dropped. An edit counts as made once the editor's state holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ const EDITS: &str = "edits.jsonl";
 const SCORES: &str = "scores.jsonl";
 const STATE: &str = "state";
 const HEADER: &str = "state";
+const LOCK: &str = "lock";
 
 /// The folder of a run.
 pub(super) struct Folder {
@@ -40,6 +42,7 @@ pub(super) struct Folder {
     /// Baselines of another run over the same model.
     other: Vec<Baseline>,
     files: HashMap<&'static str, File>,
+    _lock: File,
 }
 
 impl Folder {
@@ -51,6 +54,8 @@ impl Folder {
             Some(other) => baselines_of(other, identity)?,
             None => Vec::new(),
         };
+        fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        let lock = lock(&path)?;
         let known: Option<Identity> = read_json(&run_file)?;
         match known {
             Some(_) if !run.resume => return Err(Error::RunExists(path)),
@@ -61,7 +66,6 @@ impl Folder {
             }
             None if path.join(METRICS_FILE).exists() => return Err(Error::RunExists(path)),
             None => {
-                fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
                 let state = path.join(STATE);
                 fs::create_dir_all(&state).map_err(Error::io("create", &state))?;
                 let bytes = serde_json::to_vec_pretty(identity)?;
@@ -72,6 +76,7 @@ impl Folder {
             path,
             other,
             files: HashMap::new(),
+            _lock: lock,
         })
     }
 
@@ -179,28 +184,11 @@ impl Folder {
     /// The whole lines of a file; a last one that was cut off is removed from it.
     fn lines<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Vec<T>> {
         let path = self.path.join(name);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        let whole = text
-            .iter()
-            .rposition(|&b| b == b'\n')
-            .map_or(0, |end| end + 1);
+        let (text, whole) = whole_lines(&path)?;
         if whole < text.len() {
             replace_file(&path, &text[..whole]).map_err(Error::io("write", &path))?;
         }
-        (1..)
-            .zip(text[..whole].split(|&b| b == b'\n'))
-            .filter(|(_, line)| !line.is_empty())
-            .map(|(number, line)| {
-                serde_json::from_slice(line).map_err(|error| Error::Damaged {
-                    path: path.clone(),
-                    detail: format!("line {number}: {error}"),
-                })
-            })
-            .collect()
+        parse_lines(&path, &text[..whole])
     }
 
     fn append(&mut self, name: &'static str, item: &impl Serialize) -> Result<()> {
@@ -219,6 +207,44 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// [`Error::RunBusy`] if another process holds it.
+fn lock(run: &Path) -> Result<File> {
+    let path = run.join(LOCK);
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::RunBusy(run.to_owned())),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    }
+}
+
+/// A file's text, none if there is no file, and how much of it are whole lines.
+fn whole_lines(path: &Path) -> Result<(Vec<u8>, usize)> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let last = text.iter().rposition(|&b| b == b'\n');
+    let whole = last.map_or(0, |end| end + 1);
+    Ok((text, whole))
+}
+
+fn parse_lines<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<Vec<T>> {
+    let lines = (1..).zip(text.split(|&b| b == b'\n'));
+    lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| Error::Damaged {
+                path: path.to_owned(),
+                detail: format!("line {number}: {error}"),
+            })
+        })
+        .collect()
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
@@ -246,12 +272,10 @@ fn baselines_of(other: &Path, identity: &Identity) -> Result<Vec<Baseline>> {
     if !same {
         return Err(Error::OtherBaseline(other.to_owned()));
     }
-    let mut folder = Folder {
-        path: other.to_owned(),
-        other: Vec::new(),
-        files: HashMap::new(),
-    };
-    folder.lines(BASELINE)
+    // As it is: the run may be going on.
+    let path = other.join(BASELINE);
+    let (text, whole) = whole_lines(&path)?;
+    parse_lines(&path, &text[..whole])
 }
 
 /// The first thing in which two runs differ, the most telling first.

@@ -68,6 +68,8 @@ pub(super) fn assemble(
         order: identity.plan.order,
         prompt_format: editor.format(),
         oracle_router: identity.plan.oracle_router,
+        protocols: Some(identity.plan.protocols),
+        held_text: identity.plan.held_text,
         config: identity.config,
         setup: identity.setup,
         data: identity.plan.data,

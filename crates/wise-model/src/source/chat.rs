@@ -35,10 +35,12 @@ impl Message {
     }
 }
 
-/// A compiled chat template.
+/// A chat template, compiled.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// Why it could not be compiled; raw prompts need no template.
+    broken: Option<String>,
     bos_token: Option<String>,
     eos_token: Option<String>,
 }
@@ -47,12 +49,9 @@ const NAME: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles the template with the settings of transformers: blocks take their line breaks with
-    /// them, Python's string and list methods work, `raise_exception` and loop controls exist.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ChatTemplate`] if it does not follow Jinja's syntax.
-    pub fn compile(source: &ChatTemplateSource) -> Result<Self> {
+    /// them, Python's string and list methods work, `raise_exception` and loop controls exist, and the marks around what
+    /// an assistant generates mean nothing. One that does not follow Jinja's syntax says so when it is rendered.
+    pub fn compile(source: &ChatTemplateSource) -> Self {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -61,23 +60,26 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| {
             Err::<(), _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment
-            .add_template_owned(NAME, source.template.clone())
-            .map_err(|e| error(&e))?;
+        let compiled = environment.add_template_owned(NAME, without_marks(&source.template));
+        let broken = compiled.err().map(|e| e.to_string());
         let (bos_token, eos_token) = (source.bos_token.clone(), source.eos_token.clone());
-        Ok(Self {
+        Self {
             environment,
+            broken,
             bos_token,
             eos_token,
-        })
+        }
     }
 
     /// The prompt for `messages`; `add_generation_prompt` opens the model's next turn.
     ///
     /// # Errors
     ///
-    /// [`Error::ChatTemplate`] if the template refuses the messages or fails on them.
+    /// [`Error::ChatTemplate`] if the template does not follow Jinja's syntax, refuses the messages or fails on them.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        if let Some(reason) = &self.broken {
+            return Err(Error::ChatTemplate(reason.clone()));
+        }
         let template = self.environment.get_template(NAME).map_err(|e| error(&e))?;
         let mut values = std::collections::BTreeMap::from([
             ("messages", minijinja::Value::from_serialize(messages)),
@@ -99,6 +101,27 @@ impl ChatTemplate {
     }
 }
 
+/// A template whose `generation` blocks, by which transformers finds what to train on, are ordinary ones.
+fn without_marks(template: &str) -> String {
+    let mut parts = template.split("{%");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (tag, rest) = part.split_once("%}").unwrap_or((part, ""));
+        let plain = match tag.trim_matches(['-', '+']).trim() {
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_owned(),
+        };
+        text.push_str("{%");
+        text.push_str(&plain);
+        if part.len() > tag.len() {
+            text.push_str("%}");
+        }
+        text.push_str(rest);
+    }
+    text
+}
+
 fn error(error: &minijinja::Error) -> Error {
     Error::ChatTemplate(error.to_string())
 }
@@ -110,7 +133,7 @@ mod tests {
     /// `tokenizer.chat_template` of SmolLM2-135M-Instruct, word for word.
     const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-    fn compile(template: &str) -> Result<ChatTemplate> {
+    fn compile(template: &str) -> ChatTemplate {
         ChatTemplate::compile(&ChatTemplateSource {
             template: template.to_owned(),
             bos_token: None,
@@ -119,12 +142,12 @@ mod tests {
     }
 
     fn render(template: &str) -> Result<String> {
-        compile(template)?.render(&[Message::user(" Hi ")], true)
+        compile(template).render(&[Message::user(" Hi ")], true)
     }
 
     #[test]
     fn smollm2_adds_its_system_prompt() {
-        let template = compile(SMOLLM2).unwrap();
+        let template = compile(SMOLLM2);
         assert_eq!(
             template.render(&[Message::user("Hi")], true).unwrap(),
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
@@ -181,9 +204,17 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("roles must alternate"), "{error}");
-        assert!(matches!(
-            compile("{% if %}").unwrap_err(),
-            Error::ChatTemplate(_)
-        ));
+        for broken in ["{% if %}", "{% generation %}", "a {% b"] {
+            assert!(matches!(
+                render(broken).unwrap_err(),
+                Error::ChatTemplate(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn marks_around_what_is_generated_mean_nothing() {
+        let marked = "a {%- generation -%} b {% endgeneration %} {{ '{% c %}' }}";
+        assert_eq!(render(marked).unwrap(), "ab  {% c %}");
     }
 }

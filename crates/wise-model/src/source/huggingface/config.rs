@@ -39,8 +39,10 @@ struct Settings {
     sliding_window: Option<usize>,
     use_sliding_window: Option<bool>,
     layer_types: Option<Vec<String>>,
-    #[serde(alias = "_sliding_window_pattern")]
     sliding_window_pattern: Option<usize>,
+    /// Of transformers since 4.55, which may write both.
+    #[serde(rename = "_sliding_window_pattern")]
+    sliding_window_pattern_now: Option<usize>,
     query_pre_attn_scalar: Option<f64>,
     rotary_dim: Option<usize>,
     scale_attn_weights: Option<bool>,
@@ -172,7 +174,9 @@ impl Settings {
             return Ok(None);
         }
         let global_every = match &self.layer_types {
-            None => self.sliding_window_pattern.unwrap_or(6),
+            None => (self.sliding_window_pattern)
+                .or(self.sliding_window_pattern_now)
+                .unwrap_or(6),
             Some(types) => period(types).ok_or_else(|| {
                 let expected = "full_attention at the end of every period, else sliding_attention";
                 unsupported("layer_types", types.join(", "), expected)

@@ -372,7 +372,7 @@ fn the_layers_of_gemma_are_read_in_both_spellings() {
     assert_eq!(usual.local, local(6, 1e4));
 
     let older = json!({
-        "sliding_window_pattern": 3, "rope_local_base_freq": 5e3, "rope_theta": 2e6,
+        "sliding_window_pattern": 3, "_sliding_window_pattern": 3, "rope_local_base_freq": 5e3, "rope_theta": 2e6,
         "rope_scaling": {"rope_type": "linear", "factor": 8.0}
     });
     let newer = json!({
