@@ -38,14 +38,38 @@ pub(crate) fn name(edit: &Edit) -> Option<Range<usize>> {
         .as_deref()
         .map(str::trim)
         .filter(|s| !s.is_empty());
-    let place = |subject: &str| {
-        let start = edit.prompt.to_lowercase().find(&subject.to_lowercase())?;
-        let place = start..start + subject.len();
-        // In a few scripts the lower case is longer, and this is another place.
-        let found = edit.prompt.get(place.clone())?;
-        (found.to_lowercase() == subject.to_lowercase()).then_some(place)
-    };
-    named.and_then(place).or_else(|| longest_name(&edit.prompt))
+    let named = named.and_then(|subject| place(subject, &edit.prompt));
+    named.or_else(|| longest_name(&edit.prompt))
+}
+
+/// Where `prompt` names `subject`: as whole words rather than in a word, then as it is written rather than in another case,
+/// then the first time.
+fn place(subject: &str, prompt: &str) -> Option<Range<usize>> {
+    let in_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    let places = prompt.char_indices().filter_map(|(start, _)| {
+        let end = start + length_of(subject, &prompt[start..])?;
+        Some(start..end)
+    });
+    places.min_by_key(|place| {
+        let before = prompt[..place.start].chars().next_back();
+        let behind = prompt[place.end..].chars().next();
+        let cut = in_word(before) || in_word(behind);
+        (cut, &prompt[place.clone()] != subject)
+    })
+}
+
+/// How much of a text is `subject` in upper or lower case, in bytes, if the text begins with it.
+fn length_of(subject: &str, text: &str) -> Option<usize> {
+    let mut wanted = subject.chars().flat_map(char::to_lowercase).peekable();
+    for (at, letter) in text.char_indices() {
+        if wanted.peek().is_none() {
+            return Some(at);
+        }
+        for lower in letter.to_lowercase() {
+            wanted.next_if_eq(&lower)?;
+        }
+    }
+    wanted.peek().is_none().then_some(text.len())
 }
 
 /// A word without what stands around it.
@@ -202,7 +226,23 @@ mod tests {
         check("who wrote \"hamlet\"?", None, Some("wrote \"hamlet"));
         check("Who is?", None, None);
         check("Wo liegt Übersee?", Some("ÜBERSEE"), Some("Übersee"));
+        check(
+            "İstanbul'da Fenerbahçe nerede?",
+            Some("Fenerbahçe"),
+            Some("Fenerbahçe"),
+        );
+        check("Kennt İ den İsa", Some("İSA"), Some("İsa"));
         check("", None, None);
+    }
+
+    #[test]
+    fn a_subject_is_looked_for_as_whole_words_first() {
+        let found = |subject: &str, prompt: &str| place(subject, prompt).map(|place| place.start);
+        assert_eq!(found("Oman", "Did a woman govern oman? In Oman?"), Some(28));
+        assert_eq!(found("Oman", "Did a woman govern oman?"), Some(19));
+        assert_eq!(found("Oman", "A Romanian or a woman"), Some(3));
+        assert_eq!(found("Oman", "Oma"), None);
+        assert_eq!(found("It", "The title of It, the film"), Some(13));
     }
 
     #[test]
