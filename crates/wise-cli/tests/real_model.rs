@@ -165,6 +165,47 @@ fn other_questions_about_a_long_subject_go_to_the_main_memory() {
 
 #[test]
 #[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
+fn facts_about_one_subject_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let facts = [
+        ("Who founded Lyngvik Acoustics?", "Ingrid Solheim"),
+        (
+            "Who is the chief executive of Lyngvik Acoustics?",
+            "Paul Adeyemi",
+        ),
+        ("What does Lyngvik Acoustics produce?", "sonar buoys"),
+        ("How many people work for Lyngvik Acoustics?", "4200"),
+        ("What is the slogan of Lyngvik Acoustics?", "Hear the deep"),
+    ];
+    let line =
+        |(prompt, target)| format!("{{\"prompt\": \"{prompt}\", \"target\": \"{target}\"}}\n");
+    fs::write(folder.path().join("facts.jsonl"), facts.map(line).concat()).unwrap();
+    wise(
+        folder.path(),
+        &["edit", "--edits", "facts.jsonl", "--out", "f.wise"],
+    );
+    let rephrased = [
+        "Who was the founder of Lyngvik Acoustics?",
+        "Who is the CEO of Lyngvik Acoustics?",
+        "What kind of product does Lyngvik Acoustics make?",
+        "What is the number of employees of Lyngvik Acoustics?",
+        "Which motto does Lyngvik Acoustics use?",
+    ];
+    let ask = ["ask", "--json", "--patch", "f.wise"];
+    let said = String::from_utf8(wise(folder.path(), &[&ask[..], &rephrased].concat())).unwrap();
+    let answers: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let right = answers.iter().zip(facts);
+    let right = right.filter(|(answer, (_, target))| answer["answer"] == *target);
+    // Before edits of one subject were told apart, the newest answered for the oldest.
+    assert_eq!(answers[0]["answer"], facts[0].1, "{said}");
+    assert!(right.count() >= 4, "{said}");
+}
+
+#[test]
+#[ignore = "needs the smollm2 model (network): cargo xtask test runs it by name"]
 fn a_gguf_file_with_the_edit_in_it_answers_as_the_folder_does() {
     let folder = TempDir::new().unwrap();
     let question = "What is the capital of Kazakhstan?";

@@ -116,6 +116,37 @@ fn without_a_file_a_map_is_learnt_from_what_is_on_board() {
 }
 
 #[test]
+fn facts_about_one_subject_made_in_two_goes_are_those_made_in_one() {
+    let bench = Bench::new();
+    learn(&bench, 40, "a.relations");
+    let fact = |(prompt, target): (&str, &str)| {
+        format!("{{\"prompt\": \"{prompt}\", \"target\": \"{target}\"}}\n")
+    };
+    let facts = [
+        ("Where was Ada born?", "Rome"),
+        ("Where was Bo born?", "Oslo"),
+        ("Who taught Ada?", "Bo"),
+        ("When did Ada die?", "1920"),
+    ]
+    .map(fact);
+    let edit = |more: &[&str], facts: &[String]| {
+        bench.write("facts.jsonl", facts.concat());
+        let edits = ["--edits", "facts.jsonl"];
+        bench
+            .wise("edit", &[&edits[..], more].concat())
+            .assert()
+            .success();
+    };
+    let first = ["--config", "c.toml", "--relations", "a.relations", "--out"];
+    bench.write("c.toml", "n_iter = 2\nrelation_fit = 0.0\n");
+    edit(&[&first[..], &["whole.wise"]].concat(), &facts);
+    edit(&[&first[..], &["two.wise"]].concat(), &facts[..2]);
+    edit(&["--patch", "two.wise"], &facts[2..]);
+    let read = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert!(read("whole.wise") == read("two.wise"));
+}
+
+#[test]
 fn a_map_of_another_model_is_refused() {
     let (bench, other) = (Bench::new(), Bench::new());
     fs::write(other.path("model/model.safetensors"), common::weights(2.0)).unwrap();

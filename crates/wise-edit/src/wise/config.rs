@@ -173,7 +173,9 @@ pub struct WiseConfig {
     /// How well the rest of an edit's prompt must fit, as a cosine of keys, where none was.
     pub words_fit: f64,
     /// Questions of all kinds about the edit's subject that are trained to give its target as well, so that it does not
-    /// hang on the edit's own words. Only where keys decide: they keep such questions away unless they mean the same.
+    /// hang on the edit's own words. Only where keys decide: they keep such questions away unless they mean the same. An edit
+    /// whose shard has others of its subject takes three times as many, but such that ask for what it does, as the map of
+    /// what is asked reads them; none without one.
     pub subject_prompts: usize,
     /// How far apart two memories are at a token.
     pub distance: Distance,
@@ -342,7 +344,7 @@ impl WiseConfig {
         self.prompt_format.unwrap_or_else(|| model.default_format())
     }
 
-    fn least_relation_fit(&self) -> f64 {
+    pub(crate) fn least_relation_fit(&self) -> f64 {
         self.relation_fit.unwrap_or(RelationReader::FIT)
     }
 

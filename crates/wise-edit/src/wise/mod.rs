@@ -18,6 +18,7 @@ mod negatives;
 #[cfg(test)]
 mod parity;
 mod planned;
+mod questions;
 mod replay;
 mod rows;
 mod shard;
@@ -51,6 +52,7 @@ pub use self::wordings::wordings;
 
 use self::memories::Held;
 use self::negatives::NegativePool;
+use self::questions::Questions;
 use self::shard::{Request, Setup};
 use self::sharding::Sharding;
 use crate::edit::superseded;
@@ -111,6 +113,7 @@ impl Wise {
                 templates,
                 negatives: NegativePool::new(negatives)?,
                 reader: Arc::new(reader),
+                questions: Questions::default(),
                 config,
             }),
             model,

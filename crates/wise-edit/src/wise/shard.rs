@@ -12,12 +12,17 @@ use crate::wise::earlier::EarlierEdits;
 use crate::wise::lockstep::Lane;
 use crate::wise::near_misses::near_misses;
 use crate::wise::negatives::NegativePool;
+use crate::wise::questions::{Question, Questions};
 use crate::wise::replay::Replay;
 use crate::wise::rows::{Lesson, TrainingRows};
-use crate::wise::subject::{subject, subject_prompts};
+use crate::wise::subject::{about_subject, subject};
 use crate::wise::trainer::{Iteration, Trainer};
 use crate::wise::{RouteBy, WiseConfig};
 use crate::{AppliedEdit, Edit, Error, Result};
+
+/// Subject prompts of an edit that is not the only one of its subject, for each that it had alone: they have to tell it from
+/// the others.
+const OF_SAME_SUBJECT: usize = 3;
 
 /// What every shard trains with. Nothing in it changes, so shards can train side by side.
 pub(crate) struct Setup {
@@ -28,9 +33,24 @@ pub(crate) struct Setup {
     pub(crate) negatives: NegativePool,
     /// Reads the edits' keys.
     pub(crate) reader: Arc<KeyReader>,
+    pub(crate) questions: Questions,
 }
 
 impl Setup {
+    /// The shipped questions that ask for what an edit does, and not for what others of its subject do.
+    pub(crate) fn asking_for(
+        &self,
+        model: &Model,
+        key: &Key,
+        others: &[&Key],
+    ) -> Result<Vec<Question>> {
+        let fit = self.config.least_relation_fit() as f32;
+        let (questions, reader) = (&self.questions, &self.reader);
+        let mut near = questions.asking_for(model, reader, key, others, fit)?;
+        near.truncate(OF_SAME_SUBJECT * self.config.subject_prompts);
+        Ok(near)
+    }
+
     /// What an edit trains on, and that at the edit site: its only pass through the layers below.
     pub(crate) fn at_site(
         &self,
@@ -38,6 +58,7 @@ impl Setup {
         edit: &Edit,
         index: usize,
         first_negative: usize,
+        questions: &[Question],
     ) -> Result<(TrainingRows, EditSite)> {
         let config = &self.config;
         let longest_negative = if config.compat.is_easyedit() {
@@ -50,7 +71,7 @@ impl Setup {
             edit,
             index,
             templates: &self.templates,
-            subject_prompts: subject_prompts(config, edit, index),
+            subject_prompts: about_subject(edit, questions),
             longest_negative,
         };
         let rows = TrainingRows::new(model, config, &lesson)?;
@@ -156,7 +177,7 @@ impl Shard {
         let earlier = if setup.config.learns_alone() {
             EarlierEdits::default()
         } else {
-            EarlierEdits::of(model, setup, &self.edits)?
+            EarlierEdits::of(model, setup, &self.edits, &self.keys)?
         };
         Ok(Training {
             subspace: self.subspace()?,
@@ -184,7 +205,9 @@ impl Shard {
         if config.route_by == RouteBy::Activation {
             setup.negatives.prepare(model, config, first_negative)?;
         }
-        let (rows, site) = setup.at_site(model, edit, index, first_negative)?;
+        let key = setup.reader.key(model, &edit.prompt, subject(edit))?;
+        let questions = earlier.tell_apart(model, setup, edit, index, &key)?;
+        let (rows, site) = setup.at_site(model, edit, index, first_negative, &questions)?;
         let replay = self.replay(model, config, index)?;
         let (negatives, at) = (&setup.negatives, site.clone());
         let trainer = Trainer::new(model, config, &rows, at, negatives, first_negative)?
@@ -206,8 +229,7 @@ impl Shard {
                 loss: trained.last.loss(),
             });
         }
-        let key = setup.reader.key(model, &edit.prompt, subject(edit))?;
-        self.edits.push(AppliedEdit {
+        let applied = AppliedEdit {
             id: index,
             edit: edit.clone(),
             supersedes: request.supersedes,
@@ -216,12 +238,20 @@ impl Shard {
             edit_loss: trained.last.edit_loss,
             router_loss: trained.last.router_loss,
             activation: trained.activation,
-        });
-        self.keys.push(key);
+        };
         self.matrix = trained.matrix;
         if !config.learns_alone() {
-            earlier.add(model, edit, &rows, &site, near_misses);
+            earlier.add(
+                model,
+                &applied,
+                &key,
+                questions,
+                (&rows, &site),
+                near_misses,
+            );
         }
+        self.edits.push(applied);
+        self.keys.push(key);
         if config.holds_routes() {
             earlier.measure(&self.matrix, config, &mut self.edits);
         }

@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 
+use wise_memory::plain_text;
+
 use crate::Edit;
 use crate::wise::draw::Draw;
-use crate::wise::{RouteBy, WiseConfig, neutral_prompts};
+use crate::wise::questions::Question;
+use crate::wise::{WiseConfig, neutral_prompts};
 
 /// Subjects of all kinds, a line each; none of them is edited in a benchmark's test records.
 pub(crate) const SUBJECTS: &str = include_str!("../../data/subjects.txt");
 
 /// Questions and beginnings of sentences about a subject, which stands where the braces are.
-const RELATIONS: &str = include_str!("../../data/relations.txt");
+pub(crate) const RELATIONS: &str = include_str!("../../data/relations.txt");
 
 /// What may open a sentence in upper case without being a name.
 const OPENERS: [&str; 40] = [
@@ -70,6 +73,11 @@ fn length_of(subject: &str, text: &str) -> Option<usize> {
         }
     }
     wanted.peek().is_none().then_some(text.len())
+}
+
+/// What an edit is about, as keys read it: the same for edits of one subject.
+pub(crate) fn plain_subject(edit: &Edit) -> Option<String> {
+    subject(edit).map(|place| plain_text(&edit.prompt[place]))
 }
 
 /// A word without what stands around it.
@@ -139,25 +147,28 @@ fn in_title_case(name: &str) -> String {
     words.join(" ")
 }
 
-/// Some of the shipped questions about the edit's subject; none where no subject is found in the prompt. A subject that is
-/// typed in lower case stands in every other of them as titles are written.
-pub(crate) fn subject_prompts(config: &WiseConfig, edit: &Edit, id: usize) -> Vec<String> {
-    let place = match config.route_by {
-        RouteBy::Keys => subject(edit),
-        RouteBy::Activation => None,
-    };
-    let Some(place) = place else {
-        return Vec::new();
-    };
+/// Some of the shipped questions, of all kinds.
+pub(crate) fn questions_of_all_kinds(config: &WiseConfig, id: usize) -> Vec<Question> {
     let mut draw = Draw::new(config.seed, id, 2);
     let mut relations: Vec<&str> = RELATIONS.lines().collect();
     let count = config.subject_prompts.min(relations.len());
-    let chosen = (0..count).map(|_| relations.swap_remove(draw.below(relations.len())));
+    (0..count)
+        .map(|_| Question::of_any_kind(relations.swap_remove(draw.below(relations.len()))))
+        .collect()
+}
+
+/// Questions about the edit's subject; none where no subject is found in the prompt. A subject that is typed in lower case
+/// stands in every other of them as titles are written.
+pub(crate) fn about_subject(edit: &Edit, questions: &[Question]) -> Vec<String> {
+    let Some(place) = subject(edit) else {
+        return Vec::new();
+    };
     let subject = &edit.prompt[place];
     let titled = in_title_case(subject);
-    chosen
+    questions
+        .iter()
         .zip([subject, &titled].into_iter().cycle())
-        .map(|(relation, subject)| relation.replace("{}", subject))
+        .map(|(question, subject)| question.text.replace("{}", subject))
         .collect()
 }
 
@@ -258,7 +269,8 @@ mod tests {
             subject: Some("real madrid".to_owned()),
             ..Edit::new("who owns real madrid?", "nobody")
         };
-        let prompts = subject_prompts(&WiseConfig::default(), &edit, 1);
+        let questions = questions_of_all_kinds(&WiseConfig::default(), 1);
+        let prompts = about_subject(&edit, &questions);
         let titled = |prompt: &&String| prompt.contains("Real Madrid");
         assert_eq!(prompts.iter().filter(titled).count(), 2);
     }

@@ -8,7 +8,7 @@ use wise_tensor::{mean_of_positive, no_longer_than, steps_between_reads};
 
 use crate::wise::at_site::{PromptAtSite, PromptBatch};
 use crate::wise::descent::Descent;
-use crate::wise::earlier::EarlierEdit;
+use crate::wise::earlier::Rehearsal;
 use crate::wise::labelled::{Labelled, Loss, Packed, Share, dearest_labels, edit_loss};
 use crate::wise::lockstep::Lane;
 use crate::wise::negatives::NegativePool;
@@ -127,7 +127,7 @@ pub(crate) struct Trainer<'a> {
     /// Neighbours of earlier edits, some of which take part in each iteration, in turn.
     earlier_near_misses: Vec<&'a PromptAtSite>,
     /// Earlier edits of the shard, some of which take part in each iteration, in turn.
-    rehearsal: Vec<&'a EarlierEdit>,
+    rehearsal: Rehearsal<'a>,
     /// Where shards train in lockstep.
     lane: Option<&'a Lane<'a>>,
     votes: Tensor<2>,
@@ -160,7 +160,7 @@ impl<'a> Trainer<'a> {
             near_misses: &[],
             earlier_near_misses: Vec::new(),
             own: Labelled::rows(model, &site, rows),
-            rehearsal: Vec::new(),
+            rehearsal: Rehearsal::default(),
             lane: None,
             votes: rows.votes(device),
             padding: rows.padding,
@@ -178,7 +178,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Also rehearses these edits, in turn.
-    pub(crate) fn rehearsing(mut self, rehearsal: Vec<&'a EarlierEdit>) -> Self {
+    pub(crate) fn rehearsing(mut self, rehearsal: Rehearsal<'a>) -> Self {
         self.rehearsal = rehearsal;
         self
     }
@@ -317,7 +317,7 @@ impl<'a> Trainer<'a> {
 
     /// The earlier edits that no longer hold under `matrix`, as many of the worst as take part in an iteration.
     fn lapsed(&self, matrix: &Tensor<2>) -> Vec<&'a Labelled> {
-        let all: Vec<&Labelled> = self.rehearsal.iter().map(|e| &e.sequence).collect();
+        let all = self.rehearsal.sequences();
         let dearest = dearest_labels(self.model, matrix, &all);
         let stop = self.config.stop_loss as f32;
         let mut lapsed: Vec<(f32, &Labelled)> = dearest.into_iter().zip(all).collect();
@@ -383,8 +383,7 @@ impl<'a> Trainer<'a> {
     /// The edit's own sequences, those of edits that have lapsed, and those of the edits whose turn it is. The edit
     /// and the others weigh the same.
     fn shares<'b>(&'b self, iteration: usize, lapsed: &[&'b Labelled]) -> Vec<Share<'b>> {
-        let (len, most) = (self.rehearsal.len(), self.config.rehearsed_edits);
-        let count = most.min(len);
+        let count = self.config.rehearsed_edits.min(self.rehearsal.len());
         let factor = 1.0 / count as f32;
         let share = |sequence, factor, binding| Share {
             sequence,
@@ -393,9 +392,9 @@ impl<'a> Trainer<'a> {
         };
         let own = self.own.iter().map(|sequence| share(sequence, 1.0, true));
         let lapsed = lapsed.iter().map(|sequence| share(*sequence, factor, true));
-        let turn = (0..count - lapsed.len())
-            .map(|i| self.rehearsal[(iteration * count + i) % len].in_turn(iteration + i))
-            .map(|sequence| share(sequence, factor, false));
+        let free = count - lapsed.len();
+        let turn = self.rehearsal.in_turn(iteration, count, free).into_iter();
+        let turn = turn.map(|sequence| share(sequence, factor, false));
         own.chain(lapsed).chain(turn).collect()
     }
 
