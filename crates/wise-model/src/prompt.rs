@@ -137,11 +137,12 @@ impl Model {
             return Err(Error::Empty { what: "answer" });
         }
         let prompt = self.prompt(format, before, text)?;
-        let gap = match format {
-            PromptFormat::Raw => " ",
-            PromptFormat::Chat => "",
+        let gap = match (format, &self.chat) {
+            (PromptFormat::Raw, _) => " ".to_owned(),
+            (PromptFormat::Chat, Some(template)) => template.gap(),
+            (PromptFormat::Chat, None) => String::new(),
         };
-        let joined = self.prompt_text(format, &[], &format!("{before}{text}"))? + gap + answer;
+        let joined = self.prompt_text(format, &[], &format!("{before}{text}"))? + &gap + answer;
         let joined = self.encode(&joined, format)?.get_ids().to_vec();
         let tokens = if joined.starts_with(&prompt.tokens) {
             joined

@@ -99,6 +99,25 @@ impl ChatTemplate {
             .render(context! { ..minijinja::Value::from(values) })
             .map_err(|e| error(&e))
     }
+
+    /// White space that stands between the prompt and the assistant's words, as in the templates of Llama 2 and Mistral;
+    /// where anything else does, nothing.
+    pub(crate) fn gap(&self) -> String {
+        const ANSWER: &str = "\u{1}answer\u{1}";
+        let asked = [Message::user("?")];
+        let answered = [Message::user("?"), Message::assistant(ANSWER)];
+        let (Ok(prompt), Ok(whole)) = (self.render(&asked, true), self.render(&answered, false))
+        else {
+            return String::new();
+        };
+        let answer = whole.strip_prefix(&prompt).unwrap_or_default();
+        let (gap, _) = answer.split_once(ANSWER).unwrap_or_default();
+        if gap.trim().is_empty() {
+            gap.to_owned()
+        } else {
+            String::new()
+        }
+    }
 }
 
 /// A template whose `generation` blocks, by which transformers finds what to train on, are ordinary ones.
@@ -210,6 +229,22 @@ mod tests {
                 Error::ChatTemplate(_)
             ));
         }
+    }
+
+    #[test]
+    fn an_answer_begins_as_the_template_begins_it() {
+        let gap = |template: &str| compile(template).gap();
+        assert_eq!(gap(SMOLLM2), "");
+        let of_turn = |assistant: &str| {
+            format!(
+                "{{% for m in messages %}}{{% if m.role == 'user' %}}[INST] {{{{ m.content }}}} [/INST]\
+                 {{% else %}}{assistant}{{{{ m.content }}}}</s>{{% endif %}}{{% endfor %}}"
+            )
+        };
+        assert_eq!(gap(&of_turn(" ")), " ");
+        assert_eq!(gap(&of_turn("")), "");
+        assert_eq!(gap(&of_turn("<think></think>")), "");
+        assert_eq!(gap("{% if %}"), "");
     }
 
     #[test]
