@@ -42,7 +42,8 @@ impl Output {
         let hint = error.hint();
         if self.json {
             let value = serde_json::json!({"error": error.to_string(), "hint": hint});
-            say(&format!("{value:#}"));
+            // A line, as what several questions gave before.
+            say(&value.to_string());
         }
         eprintln!("error: {error}");
         if let Some(hint) = hint {

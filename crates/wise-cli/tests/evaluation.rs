@@ -205,6 +205,25 @@ fn a_finished_run_resumes_to_itself_and_another_takes_over_its_baseline() {
 }
 
 #[test]
+fn a_record_that_does_not_fit_the_context_is_named() {
+    let bench = bench();
+    let long = "x".repeat(2 * common::CONTEXT);
+    let data = format!(
+        "{{\"prompt\": \"Where?\", \"target\": \"A\"}}\n\
+         {{\"prompt\": \"Who?\", \"target\": \"B\", \"rephrase\": \"{long}\"}}\n"
+    );
+    bench.write("data.jsonl", data);
+    let failed = eval(&bench, "run", &["--json"]).assert().code(1);
+    let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(
+        said.contains("record 2, \"Who?\": ") && said.contains("hint: shorten"),
+        "{said}"
+    );
+    let object = String::from_utf8_lossy(&failed.get_output().stdout).into_owned();
+    assert_eq!(object.lines().count(), 1, "{object}");
+}
+
+#[test]
 fn a_run_is_written_by_one_process_at_a_time() {
     let bench = bench();
     eval(&bench, "run", &["-n", "1"]).assert().success();

@@ -133,6 +133,16 @@ pub enum Error {
         /// Tokens of a window.
         expected: usize,
     },
+    /// A record cannot be asked about.
+    #[error("record {record}, {prompt:?}: {source}")]
+    OfRecord {
+        /// Its place in the order of the edits, counted from 1.
+        record: usize,
+        /// How its prompt begins.
+        prompt: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Another process writes the run.
     #[error("{} is being written by another process", .0.display())]
     RunBusy(PathBuf),
@@ -197,6 +207,7 @@ impl Error {
             Self::NoRun(_) => Some("give the folder that wise eval --out wrote".to_owned()),
             Self::OtherBaseline(_) => Some("leave --baseline out".to_owned()),
             Self::Damaged { .. } => Some("begin the run again in another folder".to_owned()),
+            Self::OfRecord { source, .. } => source.hint(),
             Self::RunBusy(_) => Some("wait until it is done, or give another --out".to_owned()),
             Self::ShortText { .. } => Some("give a longer text".to_owned()),
             Self::ShortContext { .. } => Some("leave --held-text out".to_owned()),

@@ -173,7 +173,7 @@ pub struct RelationsArgs {
     /// do. On every tenth record, held out, it is chosen how well what is asked must fit (`relation_fit`)
     #[arg(value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// Records to take from the start of each file, and of what is on board [default: all]
+    /// Records to take from the start of each file, and of what is on board [default: all, and 3200 on board]
     #[arg(short, long = "records", value_name = "N")]
     pub n: Option<usize>,
     /// Layer to read, from 0 [default: two fifths of the way up]

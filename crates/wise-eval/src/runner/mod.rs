@@ -191,6 +191,7 @@ fn baselines(
     let ask = |chunk: &Range<usize>| {
         let asked: Vec<ToScore<'_>> = records[chunk.clone()].iter().map(|r| (r, None)).collect();
         measure(unedited, &asked, plan.protocols)
+            .map_err(|error| of_record(unedited, records, chunk, plan, error))
     };
     let at_once = unedited.batches_at_once();
     in_order(&missing, at_once, &ask, &mut |position, measured| {
@@ -210,6 +211,25 @@ fn baselines(
         Ok(())
     })?;
     Ok(known.into_values().collect())
+}
+
+/// An error of some records together, with the record that has it alone.
+fn of_record(
+    unedited: &Snapshot,
+    records: &[Record],
+    chunk: &Range<usize>,
+    plan: &Plan,
+    error: Error,
+) -> Error {
+    let alone = |&index: &usize| measure(unedited, &[(&records[index], None)], plan.protocols);
+    match chunk.clone().find(|index| alone(index).is_err()) {
+        Some(index) => Error::OfRecord {
+            record: index + 1,
+            prompt: records[index].prompt.chars().take(80).collect(),
+            source: Box::new(error),
+        },
+        None => error,
+    }
 }
 
 /// Records that are asked about side by side, as ranges: a few, and fewer where their texts are long. It depends on
