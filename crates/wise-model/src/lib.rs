@@ -37,7 +37,7 @@ mod rope;
 mod source;
 mod weights;
 
-pub use atomic::{folder_of, followed, remove_unfinished, replace_file};
+pub use atomic::{folder_of, followed, lock_file, remove_unfinished, replace_file};
 pub use beginnings::Beginnings;
 pub use cache::KvCache;
 pub use config::{Config, Family, LocalLayers, RopeScaling};

@@ -138,11 +138,11 @@ impl Model {
         }
         let prompt = self.prompt(format, before, text)?;
         let gap = match (format, &self.chat) {
-            (PromptFormat::Raw, _) => " ".to_owned(),
+            (PromptFormat::Raw, _) => " ",
             (PromptFormat::Chat, Some(template)) => template.gap(),
-            (PromptFormat::Chat, None) => String::new(),
+            (PromptFormat::Chat, None) => "",
         };
-        let joined = self.prompt_text(format, &[], &format!("{before}{text}"))? + &gap + answer;
+        let joined = self.prompt_text(format, &[], &format!("{before}{text}"))? + gap + answer;
         let joined = self.encode(&joined, format)?.get_ids().to_vec();
         let tokens = if joined.starts_with(&prompt.tokens) {
             joined

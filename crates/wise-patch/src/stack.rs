@@ -132,12 +132,7 @@ impl Patch {
         let last_id = ids.chain(own.undone.iter().copied()).max().unwrap_or(0);
         let shards = own.dealt.div_ceil(own.config.save_freq);
         // Shards that are merged with one another stay among themselves.
-        let group = own
-            .config
-            .merge_freq
-            .unwrap_or(1)
-            .div_ceil(own.config.save_freq);
-        let shards = shards.next_multiple_of(group);
+        let shards = shards.next_multiple_of(own.config.shards_merged());
         for shard in &mut theirs.shards {
             shard.index += shards;
             for applied in &mut shard.edits {

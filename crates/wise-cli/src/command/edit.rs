@@ -104,10 +104,9 @@ fn put_back(out: &Path, before: Option<Vec<u8>>) -> Result<()> {
 fn opened(args: &EditArgs, out: &Path) -> Result<(Wise, BTreeMap<usize, Provenance>)> {
     if let Some(path) = &args.patch {
         let patch = Patch::load(path)?;
-        let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
-        if !ids.is_empty() && !args.resume {
-            let path = path.clone();
-            return Err(Error::Unfinished { path, ids });
+        let unfinished = command::unfinished(&patch, path);
+        if let Some(unfinished) = unfinished.filter(|_| !args.resume) {
+            return Err(unfinished);
         }
         command::check_out(out, args.force || out == path)?;
         command::note_signature(&patch, path);

@@ -12,11 +12,11 @@ pub mod relations;
 pub mod report;
 pub mod table;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use wise_model::{Model, Placement, folder_of, followed, remove_unfinished};
+use wise_model::{Model, Placement, folder_of, followed, lock_file, remove_unfinished};
 use wise_patch::Patch;
 
 use crate::args::ModelArgs;
@@ -67,27 +67,26 @@ pub fn check_in(path: &Path) -> Result<()> {
 pub fn lock(out: &Path) -> Result<File> {
     let mut name = followed(out).into_os_string();
     name.push(".lock");
-    let file = File::options().create(true).append(true).open(&name);
-    let file = file.map_err(|e| Error::write(out, e))?;
-    match file.try_lock() {
-        Ok(()) => {
-            remove_unfinished(out).map_err(|e| Error::write(out, e))?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(out.to_owned())),
-        Err(TryLockError::Error(e)) => Err(Error::write(out, e)),
-    }
+    let file = lock_file(Path::new(&name)).map_err(|e| Error::write(out, e))?;
+    let file = file.ok_or_else(|| Error::Locked(out.to_owned()))?;
+    remove_unfinished(out).map_err(|e| Error::write(out, e))?;
+    Ok(file)
 }
 
 /// A patch that is asked or written out as it is; says so where edits of it are not made yet.
 pub fn load(path: &Path) -> Result<Patch> {
     let patch = Patch::load(path)?;
-    let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
-    if !ids.is_empty() {
-        let path = path.to_owned();
-        output::note(&format!("note: {}", Error::Unfinished { path, ids }));
+    if let Some(unfinished) = unfinished(&patch, path) {
+        output::note(&format!("note: {unfinished}"));
     }
     Ok(patch)
+}
+
+/// What is to be said of a patch with edits that are not made yet.
+pub fn unfinished(patch: &Patch, path: &Path) -> Option<Error> {
+    let ids: Vec<usize> = patch.manifest.planned.iter().map(|p| p.id).collect();
+    let path = path.to_owned();
+    (!ids.is_empty()).then_some(Error::Unfinished { path, ids })
 }
 
 /// A patch that becomes another one under `out`, and the lock on that. What cannot be read is found out before a lock is

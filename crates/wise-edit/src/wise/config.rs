@@ -344,6 +344,13 @@ impl WiseConfig {
         self.prompt_format.unwrap_or_else(|| model.default_format())
     }
 
+    /// Shards that are merged with one another where memories are retrieved: `merge_freq / save_freq`, else 1.
+    pub fn shards_merged(&self) -> usize {
+        self.merge_freq
+            .map_or(1, |facts| facts / self.save_freq.max(1))
+            .max(1)
+    }
+
     pub(crate) fn least_relation_fit(&self) -> f64 {
         self.relation_fit.unwrap_or(RelationReader::FIT)
     }

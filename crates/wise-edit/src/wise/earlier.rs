@@ -41,6 +41,10 @@ impl EarlierEdit {
         }
     }
 
+    fn is_about(&self, subject: Option<&String>) -> bool {
+        subject.is_some() && self.subject.as_ref() == subject
+    }
+
     /// Gives up the questions that are not its own among others of its subject.
     fn leave_to(&mut self, others: &[&Key], model: &Model, setup: &Setup) -> Result<()> {
         if !self.of_subject.iter().any(|(q, _)| q.is_of_any_kind()) {
@@ -138,9 +142,8 @@ impl EarlierEdits {
         }
         let subject = plain_subject(edit);
         let fact = edit.fact();
-        let same = |earlier: &EarlierEdit| {
-            subject.is_some() && earlier.subject == subject && earlier.fact != fact
-        };
+        let same =
+            |earlier: &EarlierEdit| earlier.is_about(subject.as_ref()) && earlier.fact != fact;
         let same: Vec<usize> = (0..self.edits.len())
             .filter(|&i| same(&self.edits[i]))
             .collect();
@@ -200,7 +203,7 @@ impl EarlierEdits {
             others.swap(left - 1, draw.below(left));
         }
         let subject = plain_subject(edit);
-        let same = |earlier: &&EarlierEdit| subject.is_some() && earlier.subject == subject;
+        let same = |earlier: &&EarlierEdit| earlier.is_about(subject.as_ref());
         let (same_subject, others) = others.into_iter().partition(same);
         Rehearsal {
             same_subject,

@@ -47,10 +47,10 @@ pub(crate) fn memories(
     held: &Held,
 ) -> Result<Memories> {
     let router = config.router(reader.reads_relations());
-    let group = match (config.retrieve, config.merge_freq) {
-        (false, _) => usize::MAX,
-        (true, Some(merge_freq)) => merge_freq / config.save_freq,
-        (true, None) => 1,
+    let group = if config.retrieve {
+        config.shards_merged()
+    } else {
+        usize::MAX
     };
     let is_closed =
         |index: usize| is_closed(index, config, held.dealt, held.awaited.iter().copied());

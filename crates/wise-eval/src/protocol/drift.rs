@@ -1,8 +1,8 @@
 //! Drift: how much less likely ordinary text has become.
 //!
-//! The text is cut into windows of [`WINDOW`] tokens, each of which begins with what the tokenizer puts in front of a text. The first [`ROUTES`] of a window are a prompt, which
-//! decides the route; perplexity is `exp` of the mean negative log-likelihood over all further tokens of all
-//! windows.
+//! The text is cut into windows of [`WINDOW`] tokens, each of which begins with what the tokenizer puts in front of a
+//! text. The first [`ROUTES`] of a window are a prompt, which decides the route; perplexity is `exp` of the mean negative
+//! log-likelihood over all further tokens of all windows.
 
 use wise_edit::Snapshot;
 use wise_model::Prompt;

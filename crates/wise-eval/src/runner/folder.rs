@@ -13,7 +13,7 @@
 //! A line that was cut off by a crash is dropped. An edit counts as made once the editor's state holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wise_edit::StatePart;
-use wise_model::replace_file;
+use wise_model::{lock_file, replace_file};
 
 use super::editing::MadeEdit;
 use super::{Baseline, Identity, RunFolder};
@@ -213,13 +213,8 @@ impl Folder {
 /// [`Error::RunBusy`] if another process holds it.
 fn lock(run: &Path) -> Result<File> {
     let path = run.join(LOCK);
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::RunBusy(run.to_owned())),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
-    }
+    let file = lock_file(&path).map_err(Error::io("lock", &path))?;
+    file.ok_or_else(|| Error::RunBusy(run.to_owned()))
 }
 
 /// A file's text, none if there is no file, and how much of it are whole lines.

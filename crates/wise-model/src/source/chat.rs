@@ -43,6 +43,7 @@ pub struct ChatTemplate {
     broken: Option<String>,
     bos_token: Option<String>,
     eos_token: Option<String>,
+    gap: String,
 }
 
 const NAME: &str = "chat";
@@ -63,12 +64,15 @@ impl ChatTemplate {
         let compiled = environment.add_template_owned(NAME, without_marks(&source.template));
         let broken = compiled.err().map(|e| e.to_string());
         let (bos_token, eos_token) = (source.bos_token.clone(), source.eos_token.clone());
-        Self {
+        let mut template = Self {
             environment,
             broken,
             bos_token,
             eos_token,
-        }
+            gap: String::new(),
+        };
+        template.gap = template.rendered_gap();
+        template
     }
 
     /// The prompt for `messages`; `add_generation_prompt` opens the model's next turn.
@@ -102,7 +106,11 @@ impl ChatTemplate {
 
     /// White space that stands between the prompt and the assistant's words, as in the templates of Llama 2 and Mistral;
     /// where anything else does, nothing.
-    pub(crate) fn gap(&self) -> String {
+    pub(crate) fn gap(&self) -> &str {
+        &self.gap
+    }
+
+    fn rendered_gap(&self) -> String {
         const ANSWER: &str = "\u{1}answer\u{1}";
         let asked = [Message::user("?")];
         let answered = [Message::user("?"), Message::assistant(ANSWER)];
@@ -233,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_answer_begins_as_the_template_begins_it() {
-        let gap = |template: &str| compile(template).gap();
+        let gap = |template: &str| compile(template).gap().to_owned();
         assert_eq!(gap(SMOLLM2), "");
         let of_turn = |assistant: &str| {
             format!(
