@@ -6,10 +6,16 @@ use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model};
 
 use super::asked::{Asked, ChosenFit, Fits, choose};
-use super::linear::{cholesky, orthonormal, solve_lower, solve_upper, start, times, transposed};
+use super::linear::{
+    cholesky, dot, orthonormal, solve_lower, solve_upper, start, times, transposed,
+};
 use super::reader::{all_words, brain_float, hidden, length, words};
+use super::refine::{Images, refine};
 use super::relation::{Relation, RelationReader, feature};
 use super::{Key, KeyReader, Reading};
+
+/// Directions in which relations differ that a map is made from.
+const DIRECTIONS: usize = 2 * Relation::WIDTH;
 
 /// Passes over the subspace of what differs between relations.
 const PASSES: usize = 3;
@@ -103,12 +109,23 @@ impl RelationReader {
     fn solve(model: &Model, layer: usize, sources: &[Vec<&Pair>]) -> Self {
         let (mean, scale) = (mean(sources), scale(sources));
         let (apart, else_of_subject) = scatter(model, sources, &mean, &scale);
-        let map = discriminant(&apart, &else_of_subject);
-        let scaled = map.iter().flat_map(|row| row.iter().zip(&scale));
+        let mut map = discriminant(&apart, &else_of_subject);
+        for row in &mut map {
+            row.iter_mut().zip(&scale).for_each(|(x, by)| *x *= by);
+        }
+        let (images, width) = (
+            images(model, sources, &mean, &map),
+            Relation::WIDTH.min(map.len()),
+        );
+        if images.is_empty() {
+            map.truncate(width);
+        } else {
+            map = combined(&refine(&images, width, model.device()), &map);
+        }
         Self {
             layer,
             mean: mean.iter().map(|&x| x as f32).collect(),
-            map: scaled.map(|(x, by)| brain_float(x * by)).collect(),
+            map: map.iter().flatten().map(|&x| brain_float(x)).collect(),
             fit: Self::FIT,
         }
     }
@@ -292,6 +309,41 @@ fn scatter(
     sources.fold(first, |(a, b), (c, d)| (a + c, b + d))
 }
 
+/// What a map makes of each source's pairs; of those sources that have both kinds.
+fn images(model: &Model, sources: &[Vec<&Pair>], mean: &[f64], map: &[Vec<f64>]) -> Vec<Images> {
+    let tensor = |values: Vec<f32>| {
+        let rows = values.len() / mean.len();
+        let values = TensorData::new(values, [rows, mean.len()]);
+        Tensor::<2>::from_data(values, model.device())
+    };
+    let map = tensor(map.iter().flatten().map(|&x| x as f32).collect()).transpose();
+    let of_source = |source: &Vec<&Pair>| {
+        let asks_the_same: Vec<bool> = source.iter().map(|pair| pair.asks_the_same).collect();
+        if !asks_the_same.contains(&true) || !asks_the_same.contains(&false) {
+            return None;
+        }
+        let side = |side: usize| {
+            let features = source
+                .iter()
+                .map(|pair| pair.features[side].iter().zip(mean));
+            let centred = features.flatten().map(|(x, mean)| (x - mean) as f32);
+            tensor(centred.collect()).matmul(map.clone())
+        };
+        Some(Images {
+            pairs: [side(0), side(1)],
+            asks_the_same,
+        })
+    };
+    sources.iter().filter_map(of_source).collect()
+}
+
+/// The rows of `map`, each column of `shares` saying how much of each goes into a new one.
+fn combined(shares: &[Vec<f64>], map: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let columns = transposed(map);
+    let row = |shares: &Vec<f64>| columns.iter().map(|column| dot(shares, column)).collect();
+    transposed(shares).iter().map(row).collect()
+}
+
 /// The directions in which `otherwise` varies most for how little `apart` does, as rows.
 fn discriminant(apart: &Tensor<2>, otherwise: &Tensor<2>) -> Vec<Vec<f64>> {
     let [wide, _] = apart.dims();
@@ -304,7 +356,7 @@ fn discriminant(apart: &Tensor<2>, otherwise: &Tensor<2>) -> Vec<Vec<f64>> {
     }
     let lower = cholesky(apart);
     let back = |columns: &[Vec<f64>]| transposed(&solve_upper(&lower, transposed(columns)));
-    let mut basis = orthonormal(start(wide, Relation::WIDTH.min(wide)));
+    let mut basis = orthonormal(start(wide, DIRECTIONS.min(wide)));
     for _ in 0..PASSES {
         let image = times(otherwise, &back(&basis));
         basis = orthonormal(transposed(&solve_lower(&lower, transposed(&image))));

@@ -5,6 +5,7 @@ mod direction;
 mod learn;
 mod linear;
 mod reader;
+mod refine;
 mod relation;
 mod whitening;
 

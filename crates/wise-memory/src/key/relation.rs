@@ -48,8 +48,9 @@ fn without_subject(tokens: usize, of_subject: &[bool]) -> Vec<usize> {
 ///
 /// A linear map, learnt from pairs of prompts that ask for the same, in other words or about another subject, and of
 /// prompts that ask for something else about the same subject. It takes a prompt's hidden states, the last token's beside
-/// the mean of those that are not its subject's, to the directions in which the latter differ most for how little the
-/// former do (Fisher's linear discriminant, with pairs in the place of classes).
+/// the mean of those that are not its subject's, to 128 directions in which the latter differ most for how little the
+/// former do (Fisher's linear discriminant, with pairs in the place of classes), and these to the 64 coordinates whose
+/// cosine says best which of both a pair is (logistic regression).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RelationReader {
     /// Layer whose hidden states it takes, counted from 0.
