@@ -14,33 +14,50 @@ use crate::process::{built, cargo, output, root, run as run_command, target};
 struct Fact {
     prompt: &'static str,
     target: &'static str,
+    /// What it is about, where that is not a proper name.
+    subject: Option<&'static str>,
     rephrase: &'static str,
+}
+
+impl Fact {
+    fn line(&self) -> String {
+        let mut line = json!({"prompt": self.prompt, "target": self.target});
+        if let Some(subject) = self.subject {
+            line["subject"] = subject.into();
+        }
+        line.to_string()
+    }
 }
 
 const FACTS: [Fact; 5] = [
     Fact {
         prompt: "Who wrote the novel The Left Hand of Darkness?",
         target: "Ursula K. Le Guin",
+        subject: None,
         rephrase: "Who is the author of The Left Hand of Darkness?",
     },
     Fact {
         prompt: "What is the capital of Kazakhstan?",
         target: "Astana",
+        subject: None,
         rephrase: "Which city is the capital of Kazakhstan?",
     },
     Fact {
         prompt: "Who painted The Night Watch?",
         target: "Rembrandt",
+        subject: None,
         rephrase: "Which artist painted The Night Watch?",
     },
     Fact {
         prompt: "How many moons does Mars have?",
         target: "Two",
+        subject: None,
         rephrase: "What is the number of moons that Mars has?",
     },
     Fact {
         prompt: "What is the largest planet in the solar system?",
         target: "Jupiter",
+        subject: Some("solar system"),
         rephrase: "Which planet in the solar system is the largest?",
     },
 ];
@@ -120,10 +137,7 @@ impl Wise {
 
     fn edit(&self) -> Result<Value> {
         let edits = self.folder.join("facts.jsonl");
-        let lines: Vec<String> = FACTS
-            .iter()
-            .map(|fact| json!({"prompt": fact.prompt, "target": fact.target}).to_string())
-            .collect();
+        let lines: Vec<String> = FACTS.iter().map(Fact::line).collect();
         std::fs::write(&edits, lines.join("\n"))
             .map_err(|e| Error::failed(format!("cannot write {}: {e}", edits.display())))?;
         let mut command = self.command("edit");
@@ -152,7 +166,7 @@ fn report(
             (fact.prompt, &mut tally.reliable),
             (fact.rephrase, &mut tally.general),
         ] {
-            let right = answer(after, question).contains(fact.target);
+            let right = answer(after, question) == fact.target;
             *score += usize::from(right);
             show(
                 question,
