@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use wise_model::{Error, Model};
 
 use super::asked::{Asked, ChosenFit, Fits, choose};
 use super::linear::{
-    cholesky, dot, orthonormal, solve_lower, solve_upper, start, times, transposed,
+    cholesky, dot, orthonormal, rows, solve_lower, solve_upper, start, tensor, times, transposed,
 };
 use super::reader::{all_words, brain_float, hidden, length, words};
 use super::refine::{Images, refine};
@@ -280,8 +280,7 @@ fn scatter(
             .iter()
             .enumerate()
             .map(|(i, x)| (x * scale[i % wide]) as f32);
-        let rows = TensorData::new(scaled.collect::<Vec<f32>>(), [count, wide]);
-        let rows = Tensor::<2>::from_data(rows, model.device());
+        let rows = tensor(scaled.collect(), wide, model.device());
         rows.clone().transpose().matmul(rows) / count as f64
     };
     let of_source = |source: &Vec<&Pair>| {
@@ -311,11 +310,7 @@ fn scatter(
 
 /// What a map makes of each source's pairs; of those sources that have both kinds.
 fn images(model: &Model, sources: &[Vec<&Pair>], mean: &[f64], map: &[Vec<f64>]) -> Vec<Images> {
-    let tensor = |values: Vec<f32>| {
-        let rows = values.len() / mean.len();
-        let values = TensorData::new(values, [rows, mean.len()]);
-        Tensor::<2>::from_data(values, model.device())
-    };
+    let tensor = |values| tensor(values, mean.len(), model.device());
     let map = tensor(map.iter().flatten().map(|&x| x as f32).collect()).transpose();
     let of_source = |source: &Vec<&Pair>| {
         let asks_the_same: Vec<bool> = source.iter().map(|pair| pair.asks_the_same).collect();
@@ -347,8 +342,7 @@ fn combined(shares: &[Vec<f64>], map: &[Vec<f64>]) -> Vec<Vec<f64>> {
 /// The directions in which `otherwise` varies most for how little `apart` does, as rows.
 fn discriminant(apart: &Tensor<2>, otherwise: &Tensor<2>) -> Vec<Vec<f64>> {
     let [wide, _] = apart.dims();
-    let values: Vec<f64> = apart.to_data().iter::<f32>().map(f64::from).collect();
-    let mut apart: Vec<Vec<f64>> = values.chunks(wide).map(<[f64]>::to_vec).collect();
+    let mut apart = rows(apart.clone());
     let trace: f64 = (0..wide).map(|i| apart[i][i]).sum();
     let floor = (FLOOR * trace / wide as f64).max(f64::MIN_POSITIVE);
     for (i, row) in apart.iter_mut().enumerate() {
@@ -387,8 +381,7 @@ mod tests {
         let device = wise_model::DeviceName::Cpu.open().unwrap();
         let diagonal = |values: [f32; 3]| {
             let rows = (0..9).map(|i| if i % 4 == 0 { values[i / 4] } else { 0.0 });
-            let data = TensorData::new(rows.collect::<Vec<f32>>(), [3, 3]);
-            Tensor::<2>::from_data(data, &device)
+            tensor(rows.collect(), 3, &device)
         };
         let rows = discriminant(&diagonal([10.0, 1.0, 1.0]), &diagonal([10.0, 1.0, 100.0]));
         // The first direction has the most of what others differ in for what pairs do.

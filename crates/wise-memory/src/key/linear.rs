@@ -1,6 +1,6 @@
 //! The little linear algebra that keys need. Matrices are lists of rows; sums are taken in f64.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Columns that no covariance is likely to be blind to, the same each time.
 pub(super) fn start(hidden: usize, width: usize) -> Vec<Vec<f64>> {
@@ -17,15 +17,24 @@ pub(super) fn start(hidden: usize, width: usize) -> Vec<Vec<f64>> {
         .collect()
 }
 
+/// Numbers as rows of `wide` each.
+pub(super) fn tensor(values: Vec<f32>, wide: usize, device: &Device) -> Tensor<2> {
+    let rows = values.len() / wide;
+    Tensor::from_data(TensorData::new(values, [rows, wide]), device)
+}
+
+/// The rows of a tensor.
+pub(super) fn rows(tensor: Tensor<2>) -> Vec<Vec<f64>> {
+    let [_, wide] = tensor.dims();
+    let values: Vec<f64> = tensor.into_data().iter::<f32>().map(f64::from).collect();
+    values.chunks(wide).map(<[f64]>::to_vec).collect()
+}
+
 /// Columns times a symmetric matrix.
 pub(super) fn times(matrix: &Tensor<2>, columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let [hidden, wide] = matrix.dims();
-    let device = matrix.device();
+    let [hidden, _] = matrix.dims();
     let values: Vec<f32> = columns.iter().flatten().map(|&x| x as f32).collect();
-    let columns = Tensor::<2>::from_data(TensorData::new(values, [columns.len(), hidden]), &device);
-    let product = columns.matmul(matrix.clone()).into_data();
-    let product: Vec<f64> = product.iter::<f32>().map(f64::from).collect();
-    product.chunks(wide).map(<[f64]>::to_vec).collect()
+    rows(tensor(values, hidden, &matrix.device()).matmul(matrix.clone()))
 }
 
 /// Modified Gram-Schmidt, twice; a column that depends on those before it becomes 0.

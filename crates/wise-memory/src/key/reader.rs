@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Tensor, TensorData};
 use wise_model::{Error, Model, Row};
 
+use super::linear::tensor;
 use super::relation::{Question, RelationReader};
 use super::whitening::whitening;
 use super::{Key, Reading, Token};
@@ -78,8 +78,7 @@ impl KeyReader {
         let centred = states
             .iter()
             .flat_map(|s| s.iter().zip(&mean).map(|(x, m)| x - m));
-        let centred = TensorData::new(centred.collect::<Vec<f32>>(), [count, width]);
-        let centred = Tensor::from_data(centred, model.device());
+        let centred = tensor(centred.collect(), width, model.device());
         let whitening = whitening(&centred, Token::WIDTH.min(width));
         let mut reader = Self::from_state(ReaderState {
             mean,

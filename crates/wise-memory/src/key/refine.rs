@@ -1,8 +1,10 @@
 //! From directions in which questions differ to coordinates that tell them apart.
 
 use burn::tensor::activation::log_sigmoid;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use wise_tensor::Adam;
+
+use super::linear::{rows, tensor};
 
 /// Cosine at which two prompts ask for the same as likely as not.
 const EVEN: f64 = 0.4;
@@ -35,7 +37,7 @@ impl Images {
     /// 1 where both ask for the same, -1 elsewhere, `[pairs, 1]`.
     fn signs(&self, device: &Device) -> Tensor<2> {
         let sign = |&same: &bool| if same { 1.0 } else { -1.0 };
-        column(self.asks_the_same.iter().map(sign).collect(), device)
+        tensor(self.asks_the_same.iter().map(sign).collect(), 1, device)
     }
 
     /// What each pair counts, `[pairs, 1]`: those that ask for the same 1 together, the others [`MISTAKEN`].
@@ -47,7 +49,7 @@ impl Images {
             1.0 / same.max(1) as f32,
         ];
         let weight = |&same: &bool| weights[usize::from(same)];
-        column(self.asks_the_same.iter().map(weight).collect(), device)
+        tensor(self.asks_the_same.iter().map(weight).collect(), 1, device)
     }
 }
 
@@ -78,19 +80,13 @@ pub(super) fn refine(sources: &[Images], width: usize, device: &Device) -> Vec<V
             map = map - adam.direction(gradient) * RATE;
         }
     }
-    let values: Vec<f64> = map.into_data().iter::<f32>().map(f64::from).collect();
-    values.chunks(width).map(<[f64]>::to_vec).collect()
+    rows(map)
 }
 
 /// The cosine of each row with its counterpart, `[rows, 1]`.
 fn cosines(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
     let [of_a, of_b] = [&a, &b].map(|x| x.clone().square().sum_dim(1));
     (a * b).sum_dim(1) / (of_a * of_b + NOTHING).sqrt()
-}
-
-fn column(values: Vec<f32>, device: &Device) -> Tensor<2> {
-    let rows = values.len();
-    Tensor::from_data(TensorData::new(values, [rows, 1]), device)
 }
 
 #[cfg(test)]
@@ -114,9 +110,7 @@ mod tests {
                 chance((pair * 2 + if of_both { 0 } else { side }) * WIDTH + at)
             };
             let places = (0..pairs).flat_map(|pair| (0..WIDTH).map(move |at| (pair, at)));
-            let values =
-                TensorData::new(places.map(coordinate).collect::<Vec<f32>>(), [pairs, WIDTH]);
-            Tensor::from_data(values, device)
+            tensor(places.map(coordinate).collect(), WIDTH, device)
         };
         Images {
             pairs: [side(0), side(1)],

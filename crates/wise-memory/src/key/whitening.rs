@@ -37,8 +37,7 @@ pub(super) fn whitening(states: &Tensor<2>, width: usize) -> Vec<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
-
+    use super::super::linear::tensor;
     use super::*;
 
     #[test]
@@ -50,8 +49,7 @@ mod tests {
             (0..hidden)
                 .map(|i| (state[i] + 0.3 * state[(i + 1) % hidden]) as f32 * 0.7f32.powi(i as i32))
         });
-        let values: Vec<f32> = stretched.collect();
-        let states = Tensor::from_data(TensorData::new(values, [count, hidden]), &device);
+        let states = tensor(stretched.collect(), hidden, &device);
         let columns = whitening(&states, width);
         let whitened = times(&states.transpose(), &columns);
         for (i, a) in whitened.iter().enumerate() {
