@@ -29,10 +29,9 @@ pub struct Manifest {
     pub templates: Vec<String>,
     /// Router negatives; the edits count them from 0.
     pub negatives: Vec<String>,
-    /// Facts that were given a place in a shard so far, those of edits taken back among them: a place is never
-    /// given again.
+    /// Most facts that have had a place in a shard at once so far; a place that is free again is the next to be given.
     pub dealt: usize,
-    /// Ids of the edits that were taken back; an id is never given again either.
+    /// Ids of the edits that were taken back; an id is never given again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<usize>,
     /// Edits that were asked for and are not made yet.

@@ -13,14 +13,14 @@ use crate::wise::{Shard, WiseConfig};
 pub(crate) struct Held {
     /// With their indices, which ascend.
     pub(crate) shards: Vec<(usize, Shard)>,
-    /// Facts that were given a place.
+    /// Places that were given.
     pub(crate) dealt: usize,
     /// Indices of the shards that have edits to come.
     pub(crate) awaited: Vec<usize>,
 }
 
-/// Whether all edits of a shard are made and the next fact opens another one, where `dealt` facts were given a place and
-/// the shards of `awaited` have edits to come. It stays closed when edits are taken back.
+/// Whether all edits of a shard are made and all its places were given, where `dealt` were given in all and the shards of
+/// `awaited` have edits to come. It stays closed when edits are taken back, but while one that takes such a place is awaited.
 pub fn is_closed(
     index: usize,
     config: &WiseConfig,

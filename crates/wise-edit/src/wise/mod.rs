@@ -212,7 +212,7 @@ impl Wise {
     }
 
     /// A model with these shards, each with its index, merged and routed as `config` says; `reader` has read their keys,
-    /// `dealt` facts were given a place, and the edits of `planned` are to come.
+    /// `dealt` places were given, and the edits of `planned` are to come.
     ///
     /// # Errors
     /// If the shards do not fit the model.
@@ -252,7 +252,7 @@ impl Wise {
         Ok(first..first + edits.len())
     }
 
-    /// Drops those of these edits that are not made; their places stay taken.
+    /// Drops those of these edits that are not made; their places are free again.
     fn drop_unmade(&mut self, ids: &Range<usize>) {
         let made = self.made();
         self.stream

@@ -148,6 +148,22 @@ fn shards_stay_merged_when_edits_are_taken_back() {
 }
 
 #[test]
+fn edits_take_the_places_of_those_that_were_taken_back() {
+    let mut editor = editor(config());
+    editor.apply(&edits(4), &mut ignore).unwrap();
+    editor.undo(&[2, 3], &mut ignore).unwrap();
+    let before = states(&editor);
+    editor.apply(&edits(7)[4..], &mut ignore).unwrap();
+    let held = |editor: &Wise| -> Vec<Vec<usize>> {
+        let ids = |shard: &Shard| shard.edits.iter().map(|applied| applied.id).collect();
+        editor.shards().iter().map(ids).collect()
+    };
+    assert_eq!(held(&editor), [vec![1, 5], vec![4, 6], vec![7]]);
+    editor.undo(&[5, 6], &mut ignore).unwrap();
+    assert!(states(&editor)[..2] == before[..]);
+}
+
+#[test]
 fn an_edit_that_failed_was_never_asked_for() {
     let mut editor = editor(config());
     let edit = |target: &str| Edit::new("Where is town 0?", target);
@@ -157,6 +173,11 @@ fn an_edit_that_failed_was_never_asked_for() {
     assert!(editor.planned().is_empty());
     let made = editor.apply(&[edit("sea 0")], &mut ignore).unwrap();
     assert_eq!(made[0].supersedes, Some(1));
+    let unusable = Edit::new("Where is town 1?", too_long);
+    assert!(editor.apply(&[unusable], &mut ignore).is_err());
+    editor.apply(&edits(3)[1..], &mut ignore).unwrap();
+    let held = editor.shards().iter().map(|shard| shard.edits.len());
+    assert_eq!(held.collect::<Vec<_>>(), [3, 1]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{Error, Result, Watch};
 
 impl Wise {
     /// Takes up what an earlier editor of the same setup has learnt: its shards with their indices, the edits it had
-    /// planned, the facts it had given a place, and the ids of the edits it had taken back. The editor must be new.
+    /// planned, the places it had given ([`Self::dealt`]), and the ids of the edits it had taken back. The editor must be new.
     ///
     /// # Errors
     /// [`Error::NotNew`] if it has edits, or if the shards do not fit the model.
@@ -54,7 +54,7 @@ impl Wise {
         &self.undone
     }
 
-    /// Facts that were given a place in a shard so far, those of edits taken back among them.
+    /// Most facts that have had a place in a shard at once so far. Places that are free again are the next to be given.
     pub fn dealt(&self) -> usize {
         self.sharding.dealt()
     }
