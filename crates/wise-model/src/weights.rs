@@ -215,9 +215,13 @@ impl Converter<'_> {
         let write = || -> std::io::Result<()> {
             let folder = path.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(folder)?;
-            let file = temporary_file(folder)?.into_temp_path();
+            let file = temporary_file(folder)?;
+            // safetensors writes for its owner alone; others may read as far as the umask lets them.
+            let permissions = file.as_file().metadata()?.permissions();
+            let file = file.into_temp_path();
             safetensors::serialize_to_file(views, Some(header), &file)
                 .map_err(std::io::Error::other)?;
+            std::fs::set_permissions(&file, permissions)?;
             if self.failed.borrow().is_none() {
                 std::fs::File::open(&file)?.sync_all()?;
                 file.persist(path).map_err(|e| e.error)?;
@@ -229,7 +233,8 @@ impl Converter<'_> {
     }
 }
 
-/// The bytes of a matrix that its source holds in the precision asked for; vectors may have to be worked on.
+/// The bytes of a matrix that its source holds in the precision asked for, where they lie as numbers have to; vectors may
+/// have to be worked on.
 fn as_it_is(
     source: &mut dyn TensorSource,
     name: &str,
@@ -240,7 +245,9 @@ fn as_it_is(
         return Ok(None);
     }
     let stored = source.stored(name)?;
-    Ok(stored.and_then(|(held, bytes)| (held == precision).then_some(bytes)))
+    let as_asked = stored.filter(|(held, _)| *held == precision);
+    let bytes = as_asked.map(|(_, bytes)| bytes);
+    Ok(bytes.filter(|bytes| bytes.as_ptr().align_offset(precision.bytes()) == 0))
 }
 
 /// The bytes as a tensor's, if all of its values are finite.

@@ -14,6 +14,25 @@ _WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".jo
 # What stands around a word and is no part of it.
 _AROUND_WORDS = "\"'“”„‘’‚«»()[]{}*_`"
 _STAND_IN = "\x01message\x01"
+# wise has one date for all templates, so that prompts do not change from day to day.
+_DATE = {
+    "%Y": "2024",
+    "%y": "24",
+    "%m": "07",
+    "%B": "July",
+    "%b": "Jul",
+    "%d": "26",
+    "%A": "Friday",
+    "%a": "Fri",
+    "%H": "00",
+    "%M": "00",
+}
+
+
+def _of_date(format: str) -> str:
+    for part, value in _DATE.items():
+        format = format.replace(part, value)
+    return format
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,9 @@ class Prompts:
         return self.fast.decode(tokens, skip_special_tokens=True)
 
     def _render(self, chat: list[Message]) -> str:
-        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=True, strftime_now=_of_date
+        )
 
 
 def plain(text: str) -> str:

@@ -48,10 +48,34 @@ pub struct ChatTemplate {
 
 const NAME: &str = "chat";
 
+/// What a date's parts are in the only date there is.
+const DATE: [(&str, &str); 10] = [
+    ("%Y", "2024"),
+    ("%y", "24"),
+    ("%m", "07"),
+    ("%B", "July"),
+    ("%b", "Jul"),
+    ("%d", "26"),
+    ("%A", "Friday"),
+    ("%a", "Fri"),
+    ("%H", "00"),
+    ("%M", "00"),
+];
+
+fn of_date(format: &str) -> String {
+    DATE.iter().fold(format.to_owned(), |text, (part, value)| {
+        text.replace(part, value)
+    })
+}
+
 impl ChatTemplate {
     /// Compiles the template with the settings of transformers: blocks take their line breaks with
-    /// them, Python's string and list methods work, `raise_exception` and loop controls exist, and the marks around what
-    /// an assistant generates mean nothing. One that does not follow Jinja's syntax says so when it is rendered.
+    /// them, Python's string and list methods work, `raise_exception`, `strftime_now` and loop controls exist, and the
+    /// marks around what an assistant generates mean nothing. One that does not follow Jinja's syntax says so when it is
+    /// rendered.
+    ///
+    /// To `strftime_now` it is always 26 July 2024, the date that Llama's templates have for themselves where nobody tells
+    /// the time: prompts, and so edits and routes, do not change from day to day.
     pub fn compile(source: &ChatTemplateSource) -> Self {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
@@ -61,6 +85,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| {
             Err::<(), _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        environment.add_function("strftime_now", |format: String| of_date(&format));
         let compiled = environment.add_template_owned(NAME, without_marks(&source.template));
         let broken = compiled.err().map(|e| e.to_string());
         let (bos_token, eos_token) = (source.bos_token.clone(), source.eos_token.clone());
@@ -214,6 +239,16 @@ mod tests {
         assert_eq!(
             render("{% if bos_token is defined %}b{% endif %}{{ eos_token }}").unwrap(),
             "</s>"
+        );
+    }
+
+    #[test]
+    fn it_is_always_the_same_day() {
+        let date = "{{ strftime_now('%d %b %Y') }}, {{ strftime_now('%Y-%m-%d') }}";
+        assert_eq!(render(date).unwrap(), "26 Jul 2024, 2024-07-26");
+        assert_eq!(
+            render("{{ strftime_now('%A, %B %d') }}").unwrap(),
+            "Friday, July 26"
         );
     }
 

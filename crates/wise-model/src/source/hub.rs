@@ -20,7 +20,7 @@ pub(super) fn fetch(name: &str, repository: &str, progress: Report<'_>) -> Resul
 #[cfg(feature = "hub")]
 mod online {
     use std::collections::BTreeSet;
-    use std::fs;
+    use std::fs::{self, File};
     use std::path::{Path, PathBuf};
 
     use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -52,6 +52,11 @@ mod online {
         if let Some(folder) = remote.complete() {
             return Ok(folder);
         }
+        // hf-hub waits five seconds for another process that downloads, and then fails.
+        let _lock = lock(repository)?;
+        if let Some(folder) = remote.complete() {
+            return Ok(folder);
+        }
         let config = remote.get(REQUIRED[0], progress)?;
         remote.get(REQUIRED[1], progress)?;
         for file in OPTIONAL {
@@ -65,6 +70,17 @@ mod online {
         }
         // All files of one revision lie side by side.
         Ok(config.parent().map(Path::to_owned).unwrap_or_default())
+    }
+
+    /// Waits until no other process downloads the repository; nobody else does as long as the file is open.
+    fn lock(repository: &str) -> Result<File> {
+        let folder = cache_dir().join("hub");
+        fs::create_dir_all(&folder).map_err(io_error("write", &folder))?;
+        let path = folder.join(format!("{}.lock", repository.replace(['/', '\\'], "--")));
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.map_err(io_error("write", &path))?;
+        file.lock().map_err(io_error("lock", &path))?;
+        Ok(file)
     }
 
     /// The files that an index names; the folder loader judges the rest of it.

@@ -102,12 +102,24 @@ fn chat_template(metadata: &HashMap<String, Value>) -> Option<ChatTemplateSource
 /// Where a file has the tokens that end a text.
 const END_KEYS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 
+/// Tokens that end a turn or a text in whatever vocabulary has them. Files seldom name all that a model writes: a Gemma's has
+/// no more than `<eos>`.
+const ENDS: [&str; 5] = [
+    "<|im_end|>",
+    "<end_of_turn>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+];
+
 fn eos(metadata: &HashMap<String, Value>) -> Vec<u32> {
-    let mut ids: Vec<u32> = END_KEYS
-        .iter()
-        .filter_map(|key| token_id(metadata, key))
-        .collect();
-    ids.dedup();
+    let named = END_KEYS.iter().filter_map(|key| token_id(metadata, key));
+    let mut ids: Vec<u32> = Vec::new();
+    for id in named.chain(tokenizer::special(metadata, &ENDS)) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
     ids
 }
 

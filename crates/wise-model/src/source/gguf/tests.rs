@@ -43,6 +43,28 @@ fn a_whole_model_opens_with_hugging_face_names() {
 }
 
 #[test]
+fn tokens_that_end_a_turn_end_an_answer_whatever_the_file_names() {
+    let tokens = ["<eos>", "<end_of_turn>", "<|eot_id|>", "a"].map(str::to_owned);
+    let metadata = |types: [i64; 4]| {
+        HashMap::from([
+            (
+                "tokenizer.ggml.tokens".to_owned(),
+                Value::Texts(tokens.to_vec()),
+            ),
+            (
+                "tokenizer.ggml.token_type".to_owned(),
+                Value::Integers(types.to_vec()),
+            ),
+            ("tokenizer.ggml.eos_token_id".to_owned(), Value::Integer(0)),
+            ("tokenizer.ggml.eot_token_id".to_owned(), Value::Integer(2)),
+        ])
+    };
+    assert_eq!(eos(&metadata([3, 4, 3, 1])), [0, 2, 1]);
+    // Ordinary text, whatever it looks like.
+    assert_eq!(eos(&metadata([3, 1, 3, 1])), [0, 2]);
+}
+
+#[test]
 fn rotary_rows_are_put_back_for_llama_and_left_for_qwen2() {
     let first_of_rows = |values: Vec<f32>| values.into_iter().step_by(8).collect::<Vec<_>>();
     let mut llama = open_bytes(&tiny_model().bytes()).unwrap();

@@ -102,13 +102,14 @@ fn gpt2(name: &str, shape: &[usize]) -> Option<Vec<Held>> {
     if place.is_buffer() {
         return Some(Vec::new());
     }
-    let columns = |name: String, chosen: Range<usize>, width: usize| Held {
-        name,
-        shape: match shape {
-            [inputs, _] => vec![chosen.len(), *inputs],
-            _ => vec![chosen.len()],
-        },
-        form: Form::Columns { width, chosen },
+    let columns = |name: String, chosen: Range<usize>, width: usize| {
+        let (shape, form) = match shape {
+            [inputs, _] => (vec![chosen.len(), *inputs], Form::Columns { width, chosen }),
+            [_] => (vec![chosen.len()], Form::Columns { width, chosen }),
+            // The load report refuses it.
+            _ => (shape.to_vec(), Form::Plain),
+        };
+        Held { name, shape, form }
     };
     let width = *shape.last()?;
     if place.part == "attn.c_attn" {

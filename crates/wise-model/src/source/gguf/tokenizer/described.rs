@@ -42,6 +42,9 @@ pub(in super::super) fn described(
     }
     let vocabulary = tokenizer.get_vocab(true);
     let mut tokens: BTreeMap<u32, String> = vocabulary.into_iter().map(|(t, id)| (id, t)).collect();
+    // Gemma 3 adds one for images, which has no row.
+    let added = tokenizer.get_added_tokens_decoder();
+    tokens.retain(|id, _| (*id as usize) < size || !added.contains_key(id));
     if let Some((id, token)) = tokens
         .last_key_value()
         .filter(|(id, _)| **id as usize >= size)
@@ -114,7 +117,9 @@ pub(in super::super) fn check_same(
         )))
     };
     SAMPLES.iter().try_for_each(|text| check(text))?;
+    let size = read.get_vocab_size(true);
     let added: BTreeMap<u32, String> = (own.get_added_tokens_decoder().into_iter())
+        .filter(|(id, _)| (*id as usize) < size)
         .map(|(id, token)| (id, token.content))
         .collect();
     // Where spaces are pieces, llama.cpp puts one behind a special token, whatever a file says.

@@ -37,6 +37,21 @@ const LONGEST_PIECE: usize = 1024;
 const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// The ids of those of these tokens that are no ordinary text.
+pub(super) fn special(metadata: &HashMap<String, Value>, texts: &[&str]) -> Vec<u32> {
+    let (Some(Value::Texts(tokens)), Some(Value::Integers(types))) = (
+        metadata.get("tokenizer.ggml.tokens"),
+        metadata.get("tokenizer.ggml.token_type"),
+    ) else {
+        return Vec::new();
+    };
+    let typed = (0..).zip(tokens.iter().zip(types));
+    let special = typed.filter(|(_, (token, kind))| {
+        [CONTROL, USER_DEFINED].contains(*kind) && texts.contains(&token.as_str())
+    });
+    special.map(|(id, _)| id).collect()
+}
+
 /// Builds the tokenizer.
 pub(super) fn tokenizer(metadata: &HashMap<String, Value>) -> Result<Tokenizer> {
     let vocabulary = Vocabulary::read(metadata)?;

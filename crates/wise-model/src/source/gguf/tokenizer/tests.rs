@@ -203,6 +203,19 @@ mod describing {
     }
 
     #[test]
+    fn an_added_token_without_a_row_is_left_out() {
+        let mut own = tokenizer(&byte_level_metadata("gpt-2")).unwrap();
+        own.add_tokens([AddedToken::from("<image>".to_owned(), true)])
+            .unwrap();
+        let described = described(&own, 12).unwrap();
+        let Value::Texts(tokens) = &described["tokenizer.ggml.tokens"] else {
+            panic!("no tokens")
+        };
+        assert_eq!(tokens.len(), 12);
+        check_same(&own, &described).unwrap();
+    }
+
+    #[test]
     fn rows_without_a_token_are_filled_up() {
         let again = described_again(&byte_level_metadata("gpt-2"), 14);
         let Value::Texts(tokens) = &again["tokenizer.ggml.tokens"] else {
