@@ -5,10 +5,10 @@
 //! | `far` | the record's own unrelated questions: Natural Questions, in `ZsRE` behind `nq question: ` |
 //! | `far_bare` | the same without that prefix, which a router could learn instead of the edits |
 //! | `same_style` | a prompt of another record, about a subject that is not edited |
-//! | `near_miss` | the edit's prompt about another subject; in `CounterFact` the record's own neighbour |
+//! | `near_miss` | the edit's prompt about another subject, which is not edited; in `CounterFact` the record's own neighbour |
 //! | `same_subject` | another record's prompt, which asks for something else, about the edit's subject; in `CounterFact` a record of that subject where there is one |
 //!
-//! Two prompts ask for something else if they share no word of four letters or more, and if no `CounterFact` record has
+//! Two prompts ask for something else if both have words of four letters or more and share none, and if no `CounterFact` record has
 //! one as its prompt and the other as its neighbour's, which asks for the same in other words.
 
 use std::collections::{HashMap, HashSet};
@@ -64,6 +64,15 @@ fn prompt(record: &Value) -> &str {
     text(record, Keys::of(record).prompt)
 }
 
+/// Some records of `ZsRE` have no other than the true one.
+fn target(record: &Value) -> &Value {
+    let target = &record[Keys::of(record).target];
+    if target.as_str().is_some_and(|text| text.trim().is_empty()) {
+        return answer(record);
+    }
+    target
+}
+
 fn answer(record: &Value) -> &Value {
     let answer = &record[Keys::of(record).answer];
     answer.get(0).unwrap_or(answer)
@@ -110,9 +119,14 @@ fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(Strin
         alike.entry(words).or_default().push(other);
     }
     let same = SameRelation::of(edited.iter().chain(pool));
+    let edited_subjects = Named::of(&subjects);
     let mut counts: Vec<(String, usize)> = Vec::new();
     let lines = edited.iter().enumerate().map(|(index, record)| {
-        let locality = probes(index, record, &others, &alike, pool, &same);
+        let mut locality = probes(index, record, &others, &alike, pool, &same);
+        let neighbour = text(record, "locality_prompt");
+        if edited_subjects.are_in(neighbour) {
+            locality.retain(|probe| text(probe, "prompt") != neighbour);
+        }
         for probe in &locality {
             let group = text(probe, "group");
             match counts.iter_mut().find(|(known, _)| known == group) {
@@ -122,7 +136,7 @@ fn with_locality(edited: &[Value], others: &[Value]) -> (Vec<String>, Vec<(Strin
         }
         let line = json!({
             "prompt": prompt(record),
-            "target": record[Keys::of(record).target],
+            "target": target(record),
             "subject": record["subject"],
             "rephrase": record[Keys::of(record).rephrase],
             "locality": locality,
@@ -159,7 +173,10 @@ fn probes(
     let subject = text(record, "subject");
     let own_stems = own.as_deref().map(stems).unwrap_or_default();
     let asks_else = |words: &str| {
-        stems(words).is_disjoint(&own_stems)
+        let stems = stems(words);
+        !stems.is_empty()
+            && !own_stems.is_empty()
+            && stems.is_disjoint(&own_stems)
             && !own.as_deref().is_some_and(|own| same.holds(own, words))
     };
     let namesake = |other: &&Value| {
@@ -189,6 +206,30 @@ fn far(record: &Value) -> Vec<Value> {
     own.take(1)
         .map(|far| probe("far", text(far, "loc"), &far["loc_ans"]))
         .collect()
+}
+
+/// Subjects, by their words in lower case.
+struct Named(HashSet<Vec<String>>);
+
+impl Named {
+    fn of(subjects: &HashSet<String>) -> Self {
+        let words = subjects.iter().map(|subject| in_words(subject));
+        Self(words.filter(|words| !words.is_empty()).collect())
+    }
+
+    /// Whether a text names one of them.
+    fn are_in(&self, text: &str) -> bool {
+        let words = in_words(text);
+        let runs =
+            (0..words.len()).flat_map(|from| (from + 1..=words.len()).map(move |to| from..to));
+        runs.into_iter().any(|run| self.0.contains(&words[run]))
+    }
+}
+
+fn in_words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
 }
 
 /// Prompts without their subjects that ask for the same in other words.
@@ -330,5 +371,39 @@ mod tests {
         ]);
         assert_eq!(locality(&lines[0]), expected);
         assert_eq!(locality(&lines[1])[2]["group"], "same_subject");
+    }
+
+    #[test]
+    fn a_neighbour_that_is_edited_itself_is_left_out() {
+        let record = |subject: &str, neighbour: &str| {
+            json!({
+                "subject": subject, "prompt": format!("{subject} speaks"), "target_new": "B",
+                "ground_truth": "A", "rephrase_prompt": "R", "locality_prompt": neighbour,
+                "locality_ground_truth": "C",
+            })
+        };
+        let edited = [
+            record("Ann Lee", "The tongue of bo is"),
+            record("Bo", "The tongue of Ann is"),
+        ];
+        let (_, counts) = with_locality(&edited, &[]);
+        assert_eq!(counts, [("near_miss".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn prompts_without_a_long_word_may_ask_for_the_same() {
+        let edited = [record("Ann", "Who is Ann by?")];
+        let others = [record("Cy", "Cy is by"), record("Di", "Who made Di?")];
+        let (_, counts) = with_locality(&edited, &others);
+        assert!(counts.iter().all(|(group, _)| group != "same_subject"));
+    }
+
+    #[test]
+    fn a_blank_target_gives_way_to_the_answer() {
+        let mut record = record("Ann", "Where was Ann born?");
+        record["alt"] = json!(" ");
+        let (lines, _) = with_locality(&[record], &[]);
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["target"], "A");
     }
 }

@@ -32,7 +32,7 @@ Usage: cargo xtask <command>
   gpu-check       conformance, edits and their speed on a GPU, on smollm2 and on random weights in the shape of Llama 2 7B
                   (14 GB in the temporary folder); --device D (cuda:0), --precision P (bf16), --small for any machine
   bench           how fast: products of matrices, whole edits and decoding on the real model; some minutes
-  locality A B C  the ZsRE records of A with locality prompts from far to near, made from the records of B,
+  locality A B C  the records of A (ZsRE, CounterFact, QAEdit) with locality prompts from far to near, made from the records of B,
                   written to C for wise eval --format jsonl
   licences        whether the licence of every dependency is one we allow
   help            this text
