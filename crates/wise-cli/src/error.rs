@@ -28,6 +28,8 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot print: {0}")]
+    Print(std::io::Error),
     #[error("{} is not a valid configuration: {detail}", path.display())]
     Config { path: PathBuf, detail: String },
     #[error("{} is not a conversation: {detail}", path.display())]
@@ -125,7 +127,8 @@ impl Error {
             | Self::NotSignedBy { .. }
             | Self::NoSuchPreset(_)
             | Self::NotOfEditor { .. }
-            | Self::NoRepeats => None,
+            | Self::NoRepeats
+            | Self::Print(_) => None,
         }
     }
 }

@@ -27,10 +27,7 @@ fn main() -> ExitCode {
         Command::Relations(args) => command::relations::run(args, output),
         Command::Export(args) => command::export::run(args, output),
         Command::Patch(which) => command::patch::run(which, output),
-        Command::Doctor => {
-            command::doctor::run(output);
-            Ok(())
-        }
+        Command::Doctor => command::doctor::run(output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use wise_edit::EditProgress;
 use wise_model::Progress;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
@@ -20,21 +20,21 @@ pub struct Output {
 
 impl Output {
     /// Prints a result: as JSON, or as its text.
-    pub fn data(self, value: &impl Serialize, text: &str) {
-        self.print(serde_json::to_string_pretty(value), text);
+    pub fn data(self, value: &impl Serialize, text: &str) -> Result<()> {
+        self.print(serde_json::to_string_pretty(value), text)
     }
 
     /// Prints one of several results: as one line of JSON, or as its text.
-    pub fn line(self, value: &impl Serialize, text: &str) {
-        self.print(serde_json::to_string(value), text);
+    pub fn line(self, value: &impl Serialize, text: &str) -> Result<()> {
+        self.print(serde_json::to_string(value), text)
     }
 
-    fn print(self, json: serde_json::Result<String>, text: &str) {
-        match json {
-            _ if !self.json => say(text),
-            Ok(json) => say(&json),
-            Err(error) => eprintln!("error: cannot print as JSON: {error}"),
+    fn print(self, json: serde_json::Result<String>, text: &str) -> Result<()> {
+        if self.json {
+            let json = json.map_err(|e| Error::Print(e.into()))?;
+            return say(&json).map_err(Error::Print);
         }
+        say(text).map_err(Error::Print)
     }
 
     /// Prints why a command failed.
@@ -43,7 +43,7 @@ impl Output {
         if self.json {
             let value = serde_json::json!({"error": error.to_string(), "hint": hint});
             // A line, as what several questions gave before.
-            say(&value.to_string());
+            let _ = say(&value.to_string());
         }
         eprintln!("error: {error}");
         if let Some(hint) = hint {
@@ -53,12 +53,10 @@ impl Output {
 }
 
 /// Prints a line of data. A reader that has seen enough, such as `head`, is no reason to fail.
-fn say(text: &str) {
+fn say(text: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("error: cannot print: {error}");
-        }
-        _ => {}
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 

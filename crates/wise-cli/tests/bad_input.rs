@@ -327,6 +327,17 @@ fn unusable_places_to_write() {
     fails(&mut edit("file"), &["file exists", "--force"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let program = assert_cmd::cargo::cargo_bin("wise");
+    for json in ["", "--json"] {
+        let script = format!("exec '{}' doctor {json} > /dev/full", program.display());
+        let mut shell = assert_cmd::Command::new("bash");
+        fails(shell.args(["-c", &script]), &["error: cannot print"]);
+    }
+}
+
 /// A file size limit stands in for a full disk: the write fails half-way, as it would there.
 #[cfg(target_os = "linux")]
 #[test]

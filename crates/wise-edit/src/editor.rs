@@ -143,8 +143,10 @@ pub struct Made<'a> {
     pub index: usize,
     /// What became of it.
     pub applied: &'a AppliedEdit,
-    /// What it took.
+    /// What its training took.
     pub seconds: f64,
+    /// How many edits train side by side, at most: a stream gets on by one in `seconds / at_once`.
+    pub at_once: usize,
 }
 
 /// Looks on while edits are made. A closure that takes an [`EditProgress`] is one.

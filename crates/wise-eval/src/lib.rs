@@ -35,6 +35,8 @@
 //!     protocols: Protocols::BOTH,
 //!     held_text: None,
 //!     oracle_router: false,
+//!     relations: None,
+//!     negatives: None,
 //! };
 //! let folder = RunFolder { path: Path::new("report"), resume: false, baseline: None };
 //! let report = run(&mut editor, &records, &plan, folder, &mut |_| {})?;

@@ -31,7 +31,8 @@
 //! | question | `edit` (reliability), `rephrase` (generalization), `locality`, `locality_` and a group of it, `portability`, `ood` |
 //! | metric | `token_accuracy`, `exact_match`, `f1`, `contains`, `agreement`, `accuracy`, all from 0 to 1; `perplexity`; `nll` (nats per token); `ngram_entropy` (bits) |
 //!
-//! A moment is `before` (the unedited model), `immediate` (right after the record's own edit) or `end` (after the
+//! A moment is `before` (the unedited model), `immediate` (right after the record's own edit, with the memory it
+//! is in and no other: what of others may take its route, or is merged with it, shows at the end) or `end` (after the
 //! last edit of the stream).
 //!
 //! ## `summary`
@@ -42,7 +43,7 @@
 //! | `retention` | per score: `name` and `bins`, the scores at the end by age of the edit. A bin has `newest` and `oldest` age, in edits made since (0: the last edit), `mean`, `low`, `high`, `count` |
 //! | `routing` | null if the editor does not route. `edits` and `rephrases`: share sent to the memory that holds the edit; `locality`: share sent to the main memory; `auc` and `roc` (false and true positive rates, ascending from `[0, 0]` to `[1, 1]`): edits and rephrases against locality prompts, by activation / threshold |
 //! | `drift` | null if not measured. Perplexity of unrelated text: `windows` of text, `perplexity_before`, `perplexity_after`, and `routed_to_side`, the share of windows that a side memory answered |
-//! | `seconds_per_edit` | wall-clock time |
+//! | `seconds_per_edit` | mean over the edits; of edits that train side by side a share |
 //! | `peak_memory_bytes` | the most memory the process had, model included |
 //!
 //! ## A record
@@ -118,6 +119,12 @@ pub struct Report {
     /// Text whose perplexity was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_text: Option<HeldText>,
+    /// Map of what prompts ask for, see [`Plan::relations`](crate::Plan::relations).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<PathBuf>,
+    /// Prompts that the router learnt to leave alone, see [`Plan::negatives`](crate::Plan::negatives).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negatives: Option<PathBuf>,
     /// Every hyperparameter, as resolved for this model.
     pub config: serde_json::Value,
     /// sha256 of what edits depend on besides, see [`Editor::setup`](wise_edit::Editor::setup); empty if not known.

@@ -36,7 +36,7 @@ pub enum PatchCommand {
     /// Nothing is trained: their side memories stand side by side. Where two give a prompt different targets, nothing is
     /// written unless --on-conflict says whose holds.
     Stack(PatchStackArgs),
-    /// Round the values of closed shards to bf16, half the bytes
+    /// Round the values of full shards to bf16, half the bytes
     ///
     /// A shard that is still being filled stays as it is. An undo trains its shard anew, in f32.
     Compact(PatchCompactArgs),

@@ -151,7 +151,7 @@ pub fn run(args: &AskArgs, output: Output) -> Result<()> {
             let found = found.iter().map(|found| Found::new(found, &prompts));
             reply.route.considered = Some(found.collect());
         }
-        output.line(&reply, &reply.answer);
+        output.line(&reply, &reply.answer)?;
         if args.trace && !output.json {
             explain(route, &reply.route);
         }

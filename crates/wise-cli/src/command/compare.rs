@@ -12,6 +12,5 @@ pub fn run(args: &CompareArgs, output: Output) -> Result<()> {
     let (a, b) = (metrics::read(&args.a)?, metrics::read(&args.b)?);
     let (name_a, name_b) = (args.a.display().to_string(), args.b.display().to_string());
     let comparison = Comparison::of((&name_a, &a), (&name_b, &b));
-    output.data(&comparison, comparison.table().trim_end());
-    Ok(())
+    output.data(&comparison, comparison.table().trim_end())
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use wise_model::{DeviceName, Precision};
 
+use crate::error::Result;
 use crate::output::Output;
 
 #[derive(Debug, Serialize)]
@@ -28,7 +29,7 @@ struct DeviceHealth {
 }
 
 /// Runs the command.
-pub fn run(output: Output) {
+pub fn run(output: Output) -> Result<()> {
     let devices = [DeviceName::Cpu, DeviceName::Wgpu, DeviceName::Cuda(0)];
     let cache = wise_model::cache_dir();
     let health = Health {
@@ -42,7 +43,7 @@ pub fn run(output: Output) {
         memory_bytes: memory("MemTotal"),
         memory_available_bytes: memory("MemAvailable"),
     };
-    output.data(&health, &describe(&health));
+    output.data(&health, &describe(&health))
 }
 
 fn examine(device: DeviceName) -> DeviceHealth {

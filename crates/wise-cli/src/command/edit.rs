@@ -255,6 +255,5 @@ fn report(
         args.model.model,
         summary.patch,
     );
-    output.data(&summary, &text);
-    Ok(())
+    output.data(&summary, &text)
 }

@@ -13,6 +13,7 @@ use crate::output::{self, EditBar, Output, bar};
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
     metrics: String,
+    editor: &'a str,
     edits: usize,
     summary: &'a Summary,
 }
@@ -30,10 +31,11 @@ pub fn run(args: &EvalArgs, output: Output) -> Result<()> {
             let report = run_once(args)?;
             let outcome = Outcome {
                 metrics: metrics_of(args),
+                editor: &report.editor,
                 edits: report.edits,
                 summary: &report.summary,
             };
-            output.data(&outcome, table::render(&report).trim_end());
+            output.data(&outcome, table::render(&report).trim_end())?;
             let out = args.out.display();
             output::note(&format!("written to {out}; see it with: wise report {out}"));
             Ok(())
@@ -97,7 +99,7 @@ fn repeat(args: &EvalArgs, times: u64, output: Output) -> Result<()> {
     };
     let bytes = serde_json::to_vec_pretty(&runs).map_err(wise_eval::Error::from)?;
     wise_model::replace_file(&path, &bytes).map_err(|e| Error::write(&path, e))?;
-    output.data(&runs, table::across_runs(&scores).trim_end());
+    output.data(&runs, table::across_runs(&scores).trim_end())?;
     output::note(&format!("written to {}", path.display()));
     Ok(())
 }
@@ -129,6 +131,8 @@ fn plan(args: &EvalArgs) -> Result<Plan> {
         },
         held_text,
         oracle_router: args.oracle_router,
+        relations: args.config.relations.clone(),
+        negatives: args.config.negatives.clone(),
     })
 }
 

@@ -100,7 +100,7 @@ pub fn run(args: &ExportArgs, output: Output) -> Result<()> {
         }
         exported.edited = Some(merged.edited);
     }
-    output.data(&exported, &text(&exported));
+    output.data(&exported, &text(&exported))?;
     if exported.edited.is_some() {
         output::note(
             "warning: the router stays behind: the merged memory answers every question, also those that no edit is \

@@ -67,8 +67,7 @@ pub fn run(args: &RelationsArgs, output: Output) -> Result<()> {
         held_out: held_out(&learnt),
         bytes: command::size(&args.out)?,
     };
-    output.data(&written, &text(&written));
-    Ok(())
+    output.data(&written, &text(&written))
 }
 
 fn held_out(learnt: &Learnt) -> Option<HeldOut> {

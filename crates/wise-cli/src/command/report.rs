@@ -35,8 +35,7 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<()> {
     };
     let paths = std::iter::once(&written.report).chain(&written.plots);
     let paths: Vec<&str> = paths.map(String::as_str).collect();
-    output.data(&written, &paths.join("\n"));
-    Ok(())
+    output.data(&written, &paths.join("\n"))
 }
 
 fn plots(report: &Report, folder: &Path) -> Result<Vec<String>> {

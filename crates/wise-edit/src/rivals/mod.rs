@@ -1,8 +1,9 @@
 //! Other editors under the same trait, so that a comparison has more than one entry.
 //!
-//! Each is documented from its paper and keeps the values that `EasyEdit` (commit 14cea82) ships for it, with one
-//! departure for all: they learn what [`Wise`](crate::Wise) learns. An edit is one sequence, the prompt as the
-//! model will be asked it, the target after it, and the end-of-sequence token after that. None sees a rephrase.
+//! Each is documented from its paper and keeps the values that `EasyEdit` (commit 14cea82) ships for it; where it does
+//! not, its fields say so. One departure is for all: they learn what [`Wise`](crate::Wise) learns. An edit is one
+//! sequence, the prompt as the model will be asked it, the target after it, and the end-of-sequence token after that. None
+//! sees a rephrase.
 
 mod codebook;
 mod fine_tuning;

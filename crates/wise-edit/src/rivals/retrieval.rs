@@ -90,6 +90,7 @@ impl Retrieval {
                 index,
                 applied: &applied,
                 seconds: started.elapsed().as_secs_f64(),
+                at_once: 1,
             };
             if watch.made(made).is_break() {
                 break;

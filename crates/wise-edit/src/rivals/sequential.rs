@@ -109,6 +109,7 @@ impl<M: Method> Sequential<M> {
                 index,
                 applied: &applied,
                 seconds: started.elapsed().as_secs_f64(),
+                at_once: 1,
             };
             if watch.made(made).is_break() {
                 break;

@@ -122,7 +122,9 @@ impl PromptBatch {
             })
             .collect();
         let padding_votes = padding.map(|p| {
-            let share = |n: &&PromptAtSite| vec![(p.width - n.tokens()) as f32 / p.width as f32];
+            let share = |n: &&PromptAtSite| {
+                vec![p.width.saturating_sub(n.tokens()) as f32 / p.width as f32]
+            };
             matrix(&chosen.iter().map(share).collect::<Vec<_>>(), &device)
         });
         let cat = |part: fn(&PromptAtSite) -> &Tensor<2>| {

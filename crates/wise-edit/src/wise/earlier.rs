@@ -88,7 +88,8 @@ impl<'a> Rehearsal<'a> {
             edits[(first + i) % edits.len()].in_turn(iteration + i)
         };
         let same = (0..of_same).map(|i| turn(&self.same_subject, iteration * of_same, i));
-        let others = (0..free - of_same).map(|i| turn(&self.others, iteration * count, i));
+        let first = iteration * count.saturating_sub(of_same);
+        let others = (0..free - of_same).map(|i| turn(&self.others, first, i));
         same.chain(others).collect()
     }
 }

@@ -252,12 +252,12 @@ impl Wise {
         Ok(first..first + edits.len())
     }
 
-    /// Drops those of these edits that are not made; their places are free again.
-    fn drop_unmade(&mut self, ids: &Range<usize>) {
+    /// Drops those of these edits that are not made. Their places, behind the `dealt` of before, were never given.
+    fn drop_unmade(&mut self, ids: &Range<usize>, dealt: usize) {
         let made = self.made();
         self.stream
             .retain(|id, _| !ids.contains(id) || made.contains(id));
-        self.hold_places(self.dealt());
+        self.hold_places(dealt);
         self.tell_prompts_of_earlier_shards();
     }
 
@@ -373,13 +373,14 @@ impl Editor for Wise {
     }
 
     fn apply(&mut self, edits: &[Edit], watch: &mut dyn Watch) -> Result<Vec<AppliedEdit>> {
+        let dealt = self.dealt();
         let ids = self.deal(edits)?;
         let requests = self.requests(ids.clone());
         let outcome = self.train(requests, edits.len(), watch);
         let made = self.history().into_iter().filter(|e| ids.contains(&e.id));
         let made: Vec<AppliedEdit> = made.cloned().collect();
         if made.len() < edits.len() {
-            self.drop_unmade(&ids);
+            self.drop_unmade(&ids, dealt);
         }
         outcome.map(|()| made)
     }

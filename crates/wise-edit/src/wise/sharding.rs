@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Deals edits to shards: `save_freq` facts each. A place that is free again, as of an edit taken back, is the next
-/// to be given, so there are never more shards than the most facts held at once need.
+/// Deals edits to shards: `save_freq` facts each.
 ///
-/// A fact that is corrected again goes back to the shard that holds it, so that no two memories claim the same
-/// prompt; that is our own. The paper's stream fills one shard after another, whatever the edits say.
+/// A fact that is corrected again returns to the shard that holds it, so that no two memories claim the same prompt, and a
+/// place that is free again, as of an edit taken back, is the next to be given, so that there are never more shards than
+/// the most facts held at once need; both are our own. The paper's stream fills one shard after another, whatever the
+/// edits say.
 #[derive(Debug, Clone)]
 pub(crate) struct Sharding {
     save_freq: usize,
@@ -58,7 +59,7 @@ impl Sharding {
         self.dealt
     }
 
-    /// The same shards, of which `dealt` places have been given and these facts are held.
+    /// The same shards, of which at least `dealt` places have been given and these facts are held.
     pub(crate) fn taken_up(
         &self,
         dealt: usize,
@@ -72,12 +73,20 @@ impl Sharding {
                 *taken.entry(shard).or_default() += 1;
             }
         }
+        let needed = taken
+            .iter()
+            .map(|(shard, facts)| shard * self.save_freq + facts);
+        let dealt = needed.max().map_or(dealt, |needed| needed.max(dealt));
         let free = |shard: usize| {
             let places = self.save_freq.min(dealt - shard * self.save_freq);
             places.saturating_sub(taken.get(&shard).copied().unwrap_or_default())
         };
-        let shards = 0..dealt.div_ceil(self.save_freq);
-        let freed = shards.map(|shard| (shard, free(shard)));
+        let shards = if self.returns {
+            dealt.div_ceil(self.save_freq)
+        } else {
+            0
+        };
+        let freed = (0..shards).map(|shard| (shard, free(shard)));
         Self {
             dealt,
             freed: freed.filter(|(_, free)| *free > 0).collect(),
@@ -122,10 +131,15 @@ mod tests {
         let mut sharding = taken_up(true, 5, &[("b", 0), ("b", 0), ("e", 2)]);
         let shards = ["f", "b", "g", "h", "i", "j"].map(|fact| sharding.deal(fact));
         assert_eq!((shards, sharding.dealt()), ([0, 0, 1, 1, 2, 3], 7));
-        // Where the stream does not return, every edit takes a place.
-        let mut sharding = taken_up(false, 3, &[("b", 0), ("b", 0)]);
+        let mut sharding = taken_up(false, 3, &[("b", 0)]);
         let shards = ["b", "c", "d"].map(|fact| sharding.deal(fact));
-        assert_eq!((shards, sharding.dealt()), ([1, 1, 2], 5));
+        assert_eq!((shards, sharding.dealt()), ([1, 2, 2], 6));
+    }
+
+    #[test]
+    fn places_are_given_at_least_as_far_as_they_are_held() {
+        let sharding = taken_up(true, 2, &[("a", 0), ("b", 0), ("c", 1), ("c", 1)]);
+        assert_eq!(sharding.dealt(), 3);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rayon::ThreadPoolBuilder;
 use wise_model::Model;
@@ -85,7 +85,9 @@ impl Wise {
                 });
             }
             drop(sender);
-            self.follow(&news, &stop, watch)
+            // Gone with this closure, also where `watch` panics: workers must not wait for it then.
+            let news = news;
+            self.follow(&news, workers, &stop, watch)
         })
     }
 
@@ -112,6 +114,7 @@ impl Wise {
     fn follow(
         &mut self,
         news: &Receiver<News>,
+        workers: usize,
         stop: &AtomicBool,
         watch: &mut dyn Watch,
     ) -> Result<()> {
@@ -134,6 +137,7 @@ impl Wise {
                         index,
                         applied,
                         seconds,
+                        at_once: workers,
                     };
                     if watch.made(made) == ControlFlow::Break(()) {
                         stop.store(true, Ordering::Relaxed);
@@ -198,7 +202,9 @@ impl Worker<'_> {
                 return Ok(());
             }
             let started = Instant::now();
+            let mut told = Duration::ZERO;
             let mut observe = |done: usize, losses: &super::trainer::Iteration| {
+                let telling = Instant::now();
                 self.tell(News::Progress(EditProgress {
                     edit: request.index,
                     edits: self.edits,
@@ -208,6 +214,7 @@ impl Worker<'_> {
                     router_loss: losses.router_loss,
                     work: Some(losses.work),
                 }));
+                told += telling.elapsed();
             };
             shard.learn(
                 self.model,
@@ -220,7 +227,8 @@ impl Worker<'_> {
                 shard_index: work.shard_index,
                 shard: Box::new(shard.clone()),
                 index: request.index,
-                seconds: started.elapsed().as_secs_f64(),
+                // Less what it waited for a listener.
+                seconds: started.elapsed().saturating_sub(told).as_secs_f64(),
             });
         }
         Ok(())
@@ -228,6 +236,8 @@ impl Worker<'_> {
 
     fn tell(&self, news: News) {
         // Nobody listens any more only if the listener panicked.
-        let _ = self.news.send(news);
+        if self.news.send(news).is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
 }

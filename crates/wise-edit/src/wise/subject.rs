@@ -23,6 +23,9 @@ const OPENERS: [&str; 40] = [
     "why", "with",
 ];
 
+/// What a name may end in and is no part of it; phones write the second.
+const GENITIVES: [&str; 2] = ["'s", "’s"];
+
 /// Words inside a name that are written in lower case.
 const JOINERS: [&str; 10] = [
     "of", "the", "and", "de", "la", "van", "von", "der", "for", "in",
@@ -109,7 +112,8 @@ fn longest_name(prompt: &str) -> Option<Range<usize>> {
     let mut run: Option<Range<usize>> = None;
     for (index, word) in prompt.split_whitespace().enumerate() {
         let inner = bare(word);
-        let inner = inner.strip_suffix("'s").unwrap_or(inner);
+        let genitive = GENITIVES.iter().find_map(|end| inner.strip_suffix(end));
+        let inner = genitive.unwrap_or(inner);
         let first = inner.chars().next();
         let capital = first.is_some_and(char::is_uppercase) && !(index == 0 && opens(inner));
         let goes_on = run.is_some() && first.is_some_and(char::is_numeric);
@@ -214,6 +218,9 @@ mod tests {
             None,
             Some("Danielle Darrieux"),
         );
+        check("What’s the capital of Peru?", None, Some("Peru"));
+        check("Peru’s Prime Minister is", None, Some("Prime Minister"));
+        check("Kazakhstan’s capital is", None, Some("Kazakhstan"));
         check(
             "The mother tongue of Danielle Darrieux is",
             None,

@@ -181,6 +181,50 @@ fn an_edit_that_failed_was_never_asked_for() {
 }
 
 #[test]
+fn edits_that_failed_leave_no_shard_closed() {
+    let mut editor = editor(WiseConfig {
+        merge_freq: Some(4),
+        ..config()
+    });
+    let mut failing = edits(4);
+    failing[0].target = "land ".repeat(1000);
+    with_threads(1, || editor.apply(&failing, &mut ignore).unwrap_err());
+    editor.apply(&edits(3), &mut ignore).unwrap();
+    let held = memories(&editor).side;
+    assert_eq!(
+        held.iter().map(|m| m.edits.len()).collect::<Vec<_>>(),
+        [2, 1]
+    );
+}
+
+#[test]
+fn what_is_only_planned_can_be_dropped_where_shards_are_replayed() {
+    let mut editor = editor(WiseConfig {
+        route_by: RouteBy::Activation,
+        replay: true,
+        ..config()
+    });
+    editor.apply(&edits(1), &mut ignore).unwrap();
+    editor.plan(&edits(3)[1..]).unwrap();
+    let refused = editor.undo(&[1, 2], &mut ignore).unwrap_err();
+    assert!(matches!(refused, Error::UndoOfReplay), "{refused}");
+    editor.undo(&[2], &mut ignore).unwrap();
+    let planned = editor.planned();
+    assert_eq!(planned.iter().map(|p| p.id).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn a_watch_that_panics_ends_the_training() {
+    let panicked = with_threads(2, || {
+        std::panic::catch_unwind(|| {
+            let mut editor = editor(config());
+            editor.apply(&edits(20), &mut |_: EditProgress| panic!("seen enough"))
+        })
+    });
+    assert!(panicked.is_err());
+}
+
+#[test]
 fn what_edits_depend_on_besides_is_told_apart() {
     let negatives = |text: &str| vec![text.to_owned()];
     let editor = |text| Wise::new(tiny_model(1), config(), negatives(text)).unwrap();

@@ -68,11 +68,12 @@ impl Wise {
     /// [`Error::NoSuchEdit`] if an edit was not asked for or has been taken back, [`Error::UndoOfReplay`] where shards
     /// are not independent, or if the training fails.
     pub fn undo(&mut self, ids: &[usize], watch: &mut dyn Watch) -> Result<()> {
-        if self.setup.config.replay {
-            return Err(Error::UndoOfReplay);
-        }
         if let Some(&id) = ids.iter().find(|id| !self.stream.contains_key(id)) {
             return Err(Error::NoSuchEdit { id });
+        }
+        let made = self.made();
+        if self.setup.config.replay && ids.iter().any(|id| made.contains(id)) {
+            return Err(Error::UndoOfReplay);
         }
         let mut touched: Vec<usize> = ids
             .iter()
@@ -85,6 +86,7 @@ impl Wise {
         self.undone.sort_unstable();
         self.undone.dedup();
         self.hold_places(self.dealt());
+        self.tell_prompts_of_earlier_shards();
 
         let mut kept = Vec::new();
         for &index in &touched {

@@ -22,6 +22,8 @@ pub(crate) fn report(edits: usize) -> Report {
         order: None,
         prompt_format: PromptFormat::Raw,
         oracle_router: false,
+        relations: None,
+        negatives: None,
         protocols: Some(Protocols::BOTH),
         held_text: None,
         config: json!({"edit_lr": 0.03, "act_margin": [20.0, 30.0, 10.0], "layer": null}),

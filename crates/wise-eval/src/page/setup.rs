@@ -101,6 +101,15 @@ pub(super) fn command(report: &Report) -> String {
     if report.model.precision != Precision::F32.to_string() {
         options.push(format!("--precision {}", report.model.precision));
     }
+    let given = [
+        ("--relations", &report.relations),
+        ("--negatives", &report.negatives),
+    ];
+    for (flag, path) in given {
+        if let Some(path) = path {
+            options.push(format!("{flag} {}", quoted(&path.display().to_string())));
+        }
+    }
     if report.oracle_router {
         options.push("--oracle-router".to_owned());
     }

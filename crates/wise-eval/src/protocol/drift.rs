@@ -4,7 +4,7 @@
 //! text. The first [`ROUTES`] of a window are a prompt, which decides the route; perplexity is `exp` of the mean negative
 //! log-likelihood over all further tokens of all windows.
 
-use wise_edit::Snapshot;
+use wise_edit::{Route, Snapshot};
 use wise_model::Prompt;
 
 use crate::{Error, Result};
@@ -67,7 +67,8 @@ pub(crate) fn of_window(snapshot: &Snapshot, window: &[u32]) -> Result<OfWindow>
     let shown = snapshot.shown(&prompt, window)?;
     Ok(OfWindow {
         nll: shown.nll.iter().map(|&n| f64::from(n)).sum(),
-        routed_to_side: shown.route.memory.is_some(),
+        // An editor without a router has no side memory.
+        routed_to_side: shown.route.memory.is_some() && shown.route != Route::UNROUTED,
     })
 }
 

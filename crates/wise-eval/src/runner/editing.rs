@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use wise_edit::{EditProgress, Made, Watch, Work};
@@ -20,7 +19,7 @@ pub(super) struct MadeEdit {
     pub(super) id: usize,
     /// What its training took.
     pub(super) seconds: f64,
-    /// Wall-clock time since the edit reported before it. With several shards in training that is less.
+    /// Its share of the time in which edits that train side by side are made.
     pub(super) wall: f64,
     pub(super) iterations: usize,
     pub(super) losses: Vec<[f32; 2]>,
@@ -40,7 +39,6 @@ pub(super) struct Editing<'a> {
     /// Of the edits in training, by their index.
     losses: BTreeMap<usize, Vec<[f32; 2]>>,
     work: BTreeMap<usize, Work>,
-    last: Instant,
     failed: Option<Error>,
 }
 
@@ -60,7 +58,6 @@ impl<'a> Editing<'a> {
             made,
             losses: BTreeMap::new(),
             work: BTreeMap::new(),
-            last: Instant::now(),
             failed: None,
         }
     }
@@ -78,12 +75,10 @@ impl<'a> Editing<'a> {
         let id = made.applied.id;
         let snapshot = made.editor.snapshot_of(id)?;
         let record = &self.records[made.index];
-        // Timed before the question is asked: that is not the edit's time.
-        let wall = self.last.elapsed().as_secs_f64();
         let edit = MadeEdit {
             id,
             seconds: made.seconds,
-            wall,
+            wall: made.seconds / made.at_once as f64,
             iterations: made.applied.iterations,
             losses: self.losses.remove(&made.index).unwrap_or_default(),
             work: self.work.remove(&made.index),
@@ -94,7 +89,6 @@ impl<'a> Editing<'a> {
         self.folder.keep_edit(&edit)?;
         self.folder.keep_part(&made.editor.part_of(id)?)?;
         self.made.insert(id, edit);
-        self.last = Instant::now();
         Ok(())
     }
 }

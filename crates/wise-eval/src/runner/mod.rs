@@ -41,6 +41,12 @@ pub struct Plan {
     /// ([`Snapshot::oracle`]): what is lost then is lost by the memory, not by the router. Locality is not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oracle_router: bool,
+    /// Map of what prompts ask for, as given; none: the program's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<PathBuf>,
+    /// Prompts that the router learns to leave alone, as given; none: the program's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negatives: Option<PathBuf>,
 }
 
 /// Ordinary text, see [`drift`].

@@ -70,6 +70,8 @@ pub(super) fn assemble(
         oracle_router: identity.plan.oracle_router,
         protocols: Some(identity.plan.protocols),
         held_text: identity.plan.held_text,
+        relations: identity.plan.relations,
+        negatives: identity.plan.negatives,
         config: identity.config,
         setup: identity.setup,
         data: identity.plan.data,

@@ -12,6 +12,8 @@ struct Compacted {
     patch: String,
     /// Shards whose values were rounded to bf16.
     shards: usize,
+    /// Shards in all.
+    of: usize,
     bytes_before: u64,
     bytes: u64,
 }
@@ -29,15 +31,13 @@ pub fn run(args: &PatchCompactArgs, output: Output) -> Result<()> {
     let compacted = Compacted {
         patch: out.display().to_string(),
         shards,
+        of: patch.manifest.shards.len(),
         bytes_before,
         bytes: size(out)?,
     };
     let text = format!(
         "{shards} of {} shards rounded to bf16, {bytes_before} bytes became {}: {}",
-        patch.manifest.shards.len(),
-        compacted.bytes,
-        compacted.patch
+        compacted.of, compacted.bytes, compacted.patch
     );
-    output.data(&compacted, &text);
-    Ok(())
+    output.data(&compacted, &text)
 }

@@ -13,8 +13,7 @@ use crate::output::Output;
 /// Runs the command.
 pub fn run(args: &PatchDiffArgs, output: Output) -> Result<()> {
     let difference = Patch::load(&args.a)?.diff(&Patch::load(&args.b)?);
-    output.data(&difference, &in_words(&difference));
-    Ok(())
+    output.data(&difference, &in_words(&difference))
 }
 
 /// Lines begin with `-` for what only A has, `+` for what only B has.

@@ -31,6 +31,15 @@ struct Held<'a> {
     provenance: Provenance,
 }
 
+/// An edit that is not made yet.
+#[derive(Debug, Serialize)]
+struct Awaited<'a> {
+    #[serde(flatten)]
+    planned: &'a Planned,
+    #[serde(flatten)]
+    provenance: Provenance,
+}
+
 #[derive(Debug, Serialize)]
 struct Listed<'a> {
     patch: String,
@@ -98,22 +107,31 @@ fn list(path: &Path, output: Output) -> Result<()> {
         listed.model,
         listed.layer
     );
-    output.data(&listed, &text);
-    Ok(())
+    output.data(&listed, &text)
 }
 
 fn show(path: &Path, id: usize, output: Output) -> Result<()> {
     let patch = Patch::load(path)?;
     check_ids(&patch, path, &[id])?;
     for edit in held(&patch).iter().filter(|edit| edit.applied.id == id) {
-        output.data(edit, &in_full(edit));
+        output.data(edit, &in_full(edit))?;
     }
     let mut planned = patch.manifest.planned.iter();
     if let Some(planned) = planned.find(|planned| planned.id == id) {
         let Planned { edit, shard, .. } = planned;
         let (prompt, target) = (&edit.prompt, &edit.target);
         let text = format!("edit {id}, not made yet: {prompt} -> {target}  (shard {shard})");
-        output.data(planned, &text);
+        let provenance = patch.manifest.provenance.get(&id);
+        let provenance = provenance.cloned().unwrap_or_default();
+        let Provenance { when, by, note } = &provenance;
+        let said = [("when", when), ("by", by), ("note", note)].into_iter();
+        let said = said.filter_map(|(name, said)| Some(format!("{name:<12}{}", said.as_ref()?)));
+        let text = std::iter::once(text).chain(said).collect::<Vec<_>>();
+        let awaited = Awaited {
+            planned,
+            provenance,
+        };
+        output.data(&awaited, &text.join("\n"))?;
     }
     Ok(())
 }

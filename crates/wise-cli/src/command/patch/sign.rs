@@ -62,8 +62,7 @@ pub fn verify(args: &PatchVerifyArgs, output: Output) -> Result<()> {
         verified.patch,
         count(verified.edits)
     );
-    output.data(&verified, &text);
-    Ok(())
+    output.data(&verified, &text)
 }
 
 /// Signs a patch.
@@ -81,8 +80,7 @@ pub fn sign(args: &PatchSignArgs, output: Output) -> Result<()> {
         bytes: size(&args.patch)?,
     };
     let text = format!("{} is signed by {}", signed.patch, signed.signed_by);
-    output.data(&signed, &text);
-    Ok(())
+    output.data(&signed, &text)
 }
 
 /// Whether the patch is signed with this key.

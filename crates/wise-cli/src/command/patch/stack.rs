@@ -59,6 +59,5 @@ pub fn run(args: &PatchStackArgs, output: Output) -> Result<()> {
         report.left_out,
         report.patch
     );
-    output.data(&report, &text);
-    Ok(())
+    output.data(&report, &text)
 }

@@ -62,8 +62,7 @@ pub fn run(args: &PatchUndoArgs, output: Output) -> Result<()> {
         undone.edits,
         undone.patch
     );
-    output.data(&undone, &text);
-    Ok(())
+    output.data(&undone, &text)
 }
 
 struct Anew {
