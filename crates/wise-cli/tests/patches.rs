@@ -232,6 +232,28 @@ fn stacked_patches_answer_as_each_does() {
 }
 
 #[test]
+fn memories_that_stand_apart_are_not_stacked_into_one() {
+    let bench = Bench::new();
+    let stack = |settings: &str, count: usize| {
+        bench.write("facts.jsonl", facts(count));
+        bench.write(
+            "apart.toml",
+            format!("n_iter = 1\nsave_freq = 2\n{settings}\n"),
+        );
+        let edit = ["--config", "apart.toml", "--edits", "facts.jsonl", "--out"];
+        let edit = |out: &str| bench.wise("edit", &[&edit[..], &[out, "--force"]].concat());
+        edit("a.wise").assert().success();
+        bench.write("facts.jsonl", facts(count).replace("town", "isle"));
+        edit("b.wise").assert().success();
+        bench.patch(&["stack", "a.wise", "b.wise", "--out", "all.wise", "--force"])
+    };
+    let disjoint = "merge_freq = 4\nmask_overlap = \"disjoint\"";
+    fails(&mut stack(disjoint, 4), &["disjoint"]);
+    fails(&mut stack("merge_freq = 4", 3), &["the 4 that are merged"]);
+    stack("merge_freq = 4", 4).assert().success();
+}
+
+#[test]
 fn patches_that_disagree_are_stacked_on_request() {
     let bench = Bench::new();
     patched(&bench, &facts(2), "a.wise");

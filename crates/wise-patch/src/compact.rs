@@ -1,20 +1,25 @@
 //! A patch in fewer bytes.
 
+use std::collections::HashSet;
+
 use half::bf16;
 use wise_edit::is_closed;
 
 use crate::Patch;
+use crate::manifest::Shard;
 
 impl Patch {
-    /// Rounds the values of closed shards to bf16, in which a file then holds them: half the bytes. A shard that is still
-    /// filled stays f32, as it is trained on. Returns how many shards were rounded.
+    /// Rounds the values of full shards to bf16, in which a file then holds them: half the bytes. A shard that has room, or
+    /// edits to come, stays f32, as it is trained on. Returns how many shards were rounded.
     pub fn compact(&mut self) -> usize {
         let manifest = &self.manifest;
         let mut rounded = 0;
         for (shard, numbers) in manifest.shards.iter().zip(&mut self.numbers) {
             let (config, dealt) = (&manifest.config, manifest.dealt);
             let awaited = manifest.planned.iter().map(|planned| planned.shard);
-            if is_closed(shard.index, config, dealt, awaited) && !is_bf16(&numbers.values) {
+            let is_full = facts(shard) >= config.save_freq;
+            let is_closed = is_closed(shard.index, config, dealt, awaited);
+            if is_full && is_closed && !is_bf16(&numbers.values) {
                 for value in &mut numbers.values {
                     *value = bf16::from_f32(*value).to_f32();
                 }
@@ -23,6 +28,12 @@ impl Patch {
         }
         rounded
     }
+}
+
+/// Facts that a shard holds, however often they were corrected.
+fn facts(shard: &Shard) -> usize {
+    let facts = shard.edits.iter().map(|applied| applied.edit.fact());
+    facts.collect::<HashSet<_>>().len()
 }
 
 /// Whether bf16 holds the values as they are.

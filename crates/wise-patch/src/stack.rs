@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use wise_edit::{RouteBy, WiseConfig};
+use wise_edit::{Overlap, RouteBy, WiseConfig};
 
 use crate::diff::differing_settings;
 use crate::{Error, Patch, Result};
@@ -45,8 +45,9 @@ impl Patch {
     /// made as the first patch says.
     ///
     /// # Errors
-    /// [`Error::NotAlike`] if the patches are of different models or settings (seeds may differ), or if edits would be left
-    /// out where the router cannot forget them, [`Error::Unfinished`] if one has edits that are not made yet,
+    /// [`Error::NotAlike`] if the patches are of different models or settings (seeds may differ), if memories that stood apart
+    /// would be merged or masks overlap that must not, or if edits would be left out where the router cannot forget them,
+    /// [`Error::Unfinished`] if one has edits that are not made yet,
     /// [`Error::Conflicts`] if they disagree and `policy` is to refuse.
     pub fn stack(patches: &[Self], policy: OnConflict) -> Result<Stacked> {
         let Some((first, others)) = patches.split_first() else {
@@ -80,6 +81,7 @@ impl Patch {
                  merged is such an edit forgotten"
             )));
         }
+        check_apart(patches)?;
         Ok(Stacked {
             left_out,
             patch: stacked,
@@ -149,6 +151,27 @@ impl Patch {
         own.shards.extend(theirs.shards);
         self.numbers.extend(other.numbers);
     }
+}
+
+/// Whether the memories of each patch stay what they are behind one another.
+fn check_apart(patches: &[Patch]) -> Result<()> {
+    let Some((_, unfinished)) = patches.split_last() else {
+        return Ok(());
+    };
+    let config = &patches[0].manifest.config;
+    if !unfinished.is_empty() && config.mask_overlap == Overlap::Disjoint {
+        return Err(Error::NotAlike(
+            "their masks are disjoint, each within its own patch, but not from one patch to another".to_owned(),
+        ));
+    }
+    let group = config.save_freq * config.shards_merged();
+    let is_open = |patch: &Patch| !patch.manifest.dealt.is_multiple_of(group);
+    if config.retrieve && config.shards_merged() > 1 && unfinished.iter().any(is_open) {
+        return Err(Error::NotAlike(format!(
+            "only the last may have fewer edits than the {group} that are merged into a memory"
+        )));
+    }
+    Ok(())
 }
 
 /// For each fact the patch whose edit holds, and the facts on which patches disagree.
