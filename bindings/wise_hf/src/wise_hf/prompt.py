@@ -27,12 +27,8 @@ _DATE = {
     "%H": "00",
     "%M": "00",
 }
-
-
-def _of_date(format: str) -> str:
-    for part, value in _DATE.items():
-        format = format.replace(part, value)
-    return format
+_PARTS = "".join(f"|replace('{part}', '{value}')" for part, value in _DATE.items())
+_DATED = f"{{%- macro strftime_now(format) -%}}{{{{ format{_PARTS} }}}}{{%- endmacro -%}}"
 
 
 @dataclass(frozen=True)
@@ -95,8 +91,11 @@ class Prompts:
         return self.fast.decode(tokens, skip_special_tokens=True)
 
     def _render(self, chat: list[Message]) -> str:
+        template = self.tokenizer.get_chat_template()
+        if "strftime_now" in template:
+            template = _DATED + template
         return self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True, strftime_now=_of_date
+            chat, chat_template=template, tokenize=False, add_generation_prompt=True
         )
 
 
