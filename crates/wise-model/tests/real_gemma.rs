@@ -12,7 +12,10 @@ use wise_model::{LoadReport, open};
 fn gemma_agrees_with_the_reference() {
     let files = open("gemma3-270m", &mut |_| {}).unwrap();
     LoadReport::check(&files.config, files.tensors.as_ref()).unwrap();
-    assert_eq!((files.config.vocab_size, files.eos), (262_144, vec![1, 106]));
+    assert_eq!(
+        (files.config.vocab_size, files.eos),
+        (262_144, vec![1, 106])
+    );
 
     let golden = include_str!("golden/gemma3_270m_forward.json");
     let reference = Reference::of("gemma3-270m", golden, 12);
