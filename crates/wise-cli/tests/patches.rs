@@ -322,6 +322,25 @@ fn patches_of_other_models_and_settings_are_not_stacked() {
 }
 
 #[test]
+fn a_shard_that_is_not_filled_again_is_full_with_a_fact_corrected_twice() {
+    let bench = Bench::new();
+    bench.write("facts.jsonl", [facts(1), facts(1), facts(2)].concat());
+    bench.write("paper.toml", "n_iter = 1\nsave_freq = 2\n");
+    let edit = ["--compat", "paper", "--config", "paper.toml"];
+    let edit = [
+        &edit[..],
+        &["--edits", "facts.jsonl", "--out", "facts.wise"],
+    ]
+    .concat();
+    bench.wise("edit", &edit).assert().success();
+    let compacted = data(&mut bench.patch(&["compact", "facts.wise"]));
+    assert_eq!(
+        (&compacted["shards"], &compacted["of"]),
+        (&json!(2), &json!(2))
+    );
+}
+
+#[test]
 fn closed_shards_are_rounded_to_half_their_bytes() {
     let bench = Bench::new();
     patched(&bench, &facts(3), "facts.wise");

@@ -1,11 +1,13 @@
 //! Files that appear whole or not at all.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use safetensors::tensor::View;
 use tempfile::NamedTempFile;
 
 /// Puts `bytes` under `path`, replacing what is there only once everything is on disk, and returns once the name leads to
@@ -60,12 +62,38 @@ pub fn remove_unfinished(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn lock_file(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = to_be_locked(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// The same once no other process holds it.
+#[cfg(feature = "hub")]
+pub(crate) fn wait_for_lock(path: &Path) -> io::Result<File> {
+    let file = to_be_locked(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn to_be_locked(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// Writes tensors, and returns once they are on disk. Others may read them as far as the umask lets them, where
+/// safetensors writes for its owner alone.
+pub(crate) fn write_safetensors<V: View>(
+    tensors: impl IntoIterator<Item = (String, V)>,
+    (key, value): (&str, &str),
+    path: &Path,
+) -> io::Result<()> {
+    let header = HashMap::from([(key.to_owned(), value.to_owned())]);
+    let permissions = File::create(path)?.metadata()?.permissions();
+    safetensors::serialize_to_file(tensors, Some(header), path).map_err(io::Error::other)?;
+    fs::set_permissions(path, permissions)?;
+    File::open(path)?.sync_all()
 }
 
 /// The folder that a path is in.

@@ -22,7 +22,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use wise_tensor::{Placement, Precision, Table, is_cpu};
 
-use crate::atomic::temporary_file;
+use crate::atomic::{temporary_file, write_safetensors};
 use crate::source::{expected_tensors, map};
 use crate::{Config, Error, Progress, Result, TensorSource};
 
@@ -211,19 +211,12 @@ impl Converter<'_> {
             };
             (name, view)
         });
-        let header = HashMap::from([(LAYOUT.0.to_owned(), LAYOUT.1.to_owned())]);
         let write = || -> std::io::Result<()> {
             let folder = path.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(folder)?;
-            let file = temporary_file(folder)?;
-            // safetensors writes for its owner alone; others may read as far as the umask lets them.
-            let permissions = file.as_file().metadata()?.permissions();
-            let file = file.into_temp_path();
-            safetensors::serialize_to_file(views, Some(header), &file)
-                .map_err(std::io::Error::other)?;
-            std::fs::set_permissions(&file, permissions)?;
+            let file = temporary_file(folder)?.into_temp_path();
+            write_safetensors(views, LAYOUT, &file)?;
             if self.failed.borrow().is_none() {
-                std::fs::File::open(&file)?.sync_all()?;
                 file.persist(path).map_err(|e| e.error)?;
             }
             Ok(())

@@ -9,17 +9,17 @@ use crate::Patch;
 use crate::manifest::Shard;
 
 impl Patch {
-    /// Rounds the values of full shards to bf16, in which a file then holds them: half the bytes. A shard that has room, or
-    /// edits to come, stays f32, as it is trained on. Returns how many shards were rounded.
+    /// Rounds the values of full shards to bf16, in which a file then holds them: half the bytes. A shard that has room that
+    /// will be given, or edits to come, stays f32, as it is trained on. Returns how many shards were rounded.
     pub fn compact(&mut self) -> usize {
         let manifest = &self.manifest;
         let mut rounded = 0;
         for (shard, numbers) in manifest.shards.iter().zip(&mut self.numbers) {
             let (config, dealt) = (&manifest.config, manifest.dealt);
             let awaited = manifest.planned.iter().map(|planned| planned.shard);
-            let is_full = facts(shard) >= config.save_freq;
+            let has_room = config.refills_shards() && facts(shard) < config.save_freq;
             let is_closed = is_closed(shard.index, config, dealt, awaited);
-            if is_full && is_closed && !is_bf16(&numbers.values) {
+            if is_closed && !has_room && !is_bf16(&numbers.values) {
                 for value in &mut numbers.values {
                     *value = bf16::from_f32(*value).to_f32();
                 }

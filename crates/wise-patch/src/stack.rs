@@ -155,18 +155,18 @@ impl Patch {
 
 /// Whether the memories of each patch stay what they are behind one another.
 fn check_apart(patches: &[Patch]) -> Result<()> {
-    let Some((_, unfinished)) = patches.split_last() else {
+    let Some((_, before_last)) = patches.split_last() else {
         return Ok(());
     };
     let config = &patches[0].manifest.config;
-    if !unfinished.is_empty() && config.mask_overlap == Overlap::Disjoint {
+    if !before_last.is_empty() && config.mask_overlap == Overlap::Disjoint {
         return Err(Error::NotAlike(
             "their masks are disjoint, each within its own patch, but not from one patch to another".to_owned(),
         ));
     }
     let group = config.save_freq * config.shards_merged();
     let is_open = |patch: &Patch| !patch.manifest.dealt.is_multiple_of(group);
-    if config.retrieve && config.shards_merged() > 1 && unfinished.iter().any(is_open) {
+    if config.retrieve && config.shards_merged() > 1 && before_last.iter().any(is_open) {
         return Err(Error::NotAlike(format!(
             "only the last may have fewer edits than the {group} that are merged into a memory"
         )));

@@ -351,6 +351,12 @@ impl WiseConfig {
             .max(1)
     }
 
+    /// Whether a fact that is corrected again returns to its shard and places that are free again are given; the two
+    /// originals fill one shard after another.
+    pub fn refills_shards(&self) -> bool {
+        self.compat == Compatibility::Wise
+    }
+
     pub(crate) fn least_relation_fit(&self) -> f64 {
         self.relation_fit.unwrap_or(RelationReader::FIT)
     }

@@ -105,9 +105,8 @@ impl Wise {
         reader: KeyReader,
     ) -> Result<Self> {
         let config = config.resolve(&model)?;
-        let returns = config.compat == Compatibility::Wise;
         Ok(Self {
-            sharding: Sharding::new(config.save_freq, returns),
+            sharding: Sharding::new(config.save_freq, config.refills_shards()),
             setup: Arc::new(Setup {
                 beginnings: beginnings(&model, &config, &templates)?,
                 templates,

@@ -29,6 +29,7 @@ mod online {
 
     use super::super::map::io_error;
     use super::super::{Progress, Report, cache_dir};
+    use crate::atomic::wait_for_lock;
     use crate::{Error, Result};
 
     const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
@@ -77,10 +78,7 @@ mod online {
         let folder = cache_dir().join("hub");
         fs::create_dir_all(&folder).map_err(io_error("write", &folder))?;
         let path = folder.join(format!("{}.lock", repository.replace(['/', '\\'], "--")));
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.map_err(io_error("write", &path))?;
-        file.lock().map_err(io_error("lock", &path))?;
-        Ok(file)
+        wait_for_lock(&path).map_err(io_error("lock", &path))
     }
 
     /// The files that an index names; the folder loader judges the rest of it.

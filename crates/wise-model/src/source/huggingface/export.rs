@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, View};
@@ -11,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::config::layer_types;
 use super::copy::copy_folder;
 use super::held::is_from_one;
-use crate::atomic::folder_of;
+use crate::atomic::{folder_of, write_safetensors};
 use crate::source::map::io_error;
 use crate::source::report::unsupported;
 use crate::source::{LoadReport, ModelFiles, Progress, TensorSource, expected_tensors};
@@ -139,12 +138,7 @@ pub(super) fn write_tensors<V: View>(
     tensors: impl IntoIterator<Item = (String, V)>,
     path: &Path,
 ) -> std::io::Result<()> {
-    let header = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    // safetensors writes for its owner alone; others may read as far as the umask lets them.
-    let permissions = std::fs::File::create(path)?.metadata()?.permissions();
-    safetensors::serialize_to_file(tensors, Some(header), path).map_err(std::io::Error::other)?;
-    std::fs::set_permissions(path, permissions)?;
-    std::fs::File::open(path)?.sync_all()
+    write_safetensors(tensors, ("format", "pt"), path)
 }
 
 /// Weights on their way into a file, one in memory at a time.
